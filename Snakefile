@@ -1,0 +1,31 @@
+# emgen: restores volume electron microscopy and says how far the result can be trusted.
+#
+#   input.ome.zarr -> plan -> restore (job 0..N, one GPU each) -> stitch (job 0..N) -> restored.ome.zarr
+#                                                                  -> pyramid
+#                                                                  -> image, fsc, seams, consistency,
+#                                                                     segmentation -> report
+#
+# Settings: config/config.yaml describes every key; give your own with --configfile my.yaml.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "rules/common.smk"
+include: "rules/restore.smk"
+include: "rules/volume.smk"
+include: "rules/qc.smk"
+
+
+rule all:
+    default_target: True
+    message:
+        "Done. Report: {input.report}; volume: {params.volume}"
+    input:
+        report=f"{RUN}/report.html",
+        summary=f"{RUN}/qc/summary.json",
+        provenance=f"{RUN}/provenance/run.json",
+        crate=f"{RUN}/provenance/ro-crate-metadata.json",
+    params:
+        volume=f"{RUN}/restored.ome.zarr",
+    localrule: True

@@ -1,0 +1,150 @@
+"""The `emgen` command. Thin: arguments in, one function called, one clear message where it fails.
+
+Exit codes: 0 done, 2 an error that the user can mend, 130 interrupted, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from emgen import __version__
+from emgen.errors import EmgenError
+from emgen.geometry import VoxelSize, Zyx, zyx
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    args = build_parser(words[0] if words else "").parse_args(words)
+    # a job that the scheduler ends cleans up behind itself too
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        args.run(args)
+    except EmgenError as error:
+        print(f"emgen: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("emgen: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def build_parser(command: str = "") -> argparse.ArgumentParser:
+    """The parser; what a command needs to be imported for is there when `command` names it."""
+    parser = argparse.ArgumentParser(prog="emgen", description="Restoration of volume electron microscopy.")
+    parser.add_argument("--version", action="version", version=f"emgen {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_import(commands)
+    _add_train(commands, named=command == "train")
+    return parser
+
+
+def _add_import(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "import",
+        help="make an OME-Zarr of TIFF, PNG sections, MRC, HDF5, N5 or precomputed",
+        description="Make an OME-Zarr of TIFF, a folder of PNG or TIFF sections, MRC, HDF5, N5 or precomputed.",
+    )
+    parser.add_argument("source", help="a file, a folder, or a URL after precomputed:// or n5://")
+    parser.add_argument("target", type=Path, help="what to make, such as data.ome.zarr; must not exist")
+    parser.add_argument("--voxel-size", type=_voxel_size, metavar="Z,Y,X", help="in nm; needed where the format has none")
+    parser.add_argument("--dataset", metavar="PATH", help="the data set inside an HDF5 file or an N5 container")
+    parser.add_argument("--ngff", choices=("0.5", "0.4"), default="0.5", help="OME-Zarr version (default: 0.5)")
+    parser.add_argument("--chunk", type=_three, default=(64, 64, 64), metavar="Z,Y,X", help="default: 64,64,64")
+    parser.add_argument(
+        "--shard", type=_three, default=(128, 128, 128), metavar="Z,Y,X", help="default: 128,128,128; not used by 0.4"
+    )
+    parser.add_argument("--label", action="store_true", help="the voxels are object numbers, not grey values")
+    parser.set_defaults(run=_import)
+
+
+def _import(args: argparse.Namespace) -> None:
+    from emgen.importers import import_volume
+
+    with _progress("import") as progress:
+        volume = import_volume(
+            args.source,
+            args.target,
+            voxel=args.voxel_size,
+            dataset=args.dataset,
+            ngff=args.ngff,
+            chunk=args.chunk,
+            shard=args.shard,
+            label=args.label,
+            say=print,
+            progress=progress,
+        )
+    shape = " x ".join(str(n) for n in volume.shape)
+    print(f"{args.target}: {shape} voxels (z, y, x) of {volume.dtype.name}, {volume.voxel}, {len(volume.levels)} levels")
+
+
+def _add_train(commands: Commands, named: bool) -> None:
+    parser = commands.add_parser("train", help="train a prior")
+    if named:
+        from emgen.prior import training
+
+        training.add_arguments(parser)
+        parser.set_defaults(run=training.run)
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A callback (voxels done, voxels in all): a bar on a terminal, a line every ten per cent elsewhere."""
+    begun = time.monotonic()
+
+    def rate(done: int) -> str:
+        return f"{done / max(time.monotonic() - begun, 1e-3) / 1e6:.1f} Mvoxel/s"
+
+    if not sys.stderr.isatty():
+        tenths = 0
+
+        def line(done: int, total: int) -> None:
+            nonlocal tenths
+            if done * 10 // total > tenths:
+                tenths = done * 10 // total
+                print(f"emgen: {title} {done * 100 // total:3d} %, {rate(done)}", file=sys.stderr, flush=True)
+
+        yield line
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = ("{task.description}", BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None, rate="")
+        yield lambda done, total: bar.update(task, completed=done, total=total, rate=rate(done))
+
+
+def _voxel_size(text: str) -> VoxelSize:
+    try:
+        return VoxelSize.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _three(text: str) -> Zyx:
+    try:
+        return zyx([int(part) for part in text.split(",")])
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'expected three whole numbers z,y,x, such as 64,64,64; found "{text}"') from None
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Stored grey values to the prior's range [-1, 1], and exactly back.
+
+One scaling for the whole volume: a scaling per block would make seams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+LOW, HIGH = 0.1, 99.9  # percentiles: robust against single bright or dead pixels
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """The grey values that become -1 and +1; others lie outside, none is clipped."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"low grey value must be below high, found {self.low} and {self.high}")
+
+    @classmethod
+    def of(cls, samples: Iterable[npt.NDArray[Any]]) -> Intensity:
+        """From arrays sampled all over a volume.
+
+        Raises:
+            ValueError: not finite, or constant.
+        """
+        values = np.concatenate([sample.ravel() for sample in samples]).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("there are voxels that are not finite numbers (NaN or infinite)")
+        low, high = np.percentile(values, (LOW, HIGH))
+        if low == high:
+            low, high = float(values.min()), float(values.max())
+        if low == high:
+            raise ValueError(f"all sampled voxels have the grey value {low:g}")
+        return cls(float(low), float(high))
+
+    @property
+    def unit(self) -> float:
+        """Grey values per unit of the prior's range."""
+        return (self.high - self.low) / 2
+
+    def encode(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Grey values to the prior's range."""
+        return ((stored.astype(np.float64) - self.low) / self.unit - 1).astype(np.float32)
+
+    def decode(self, values: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Back to grey values, rounded and clipped to what an integer type can hold.
+
+        `decode(encode(v), v.dtype) == v` for integers up to 16 bits.
+        """
+        grey = (values.astype(np.float64) + 1) * self.unit + self.low
+        return store(grey, dtype)
+
+
+def store(grey: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Grey values as stored voxels: rounded to even and clipped where the type is an integer."""
+    kind = np.dtype(dtype)
+    if kind.kind in "iu":
+        limits = np.iinfo(kind)
+        grey = np.clip(np.rint(grey), limits.min, limits.max)
+    return grey.astype(kind)

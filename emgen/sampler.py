@@ -1,0 +1,149 @@
+"""Posterior samplers for y = A x + sigma * noise, with a flow-matching prior.
+
+The path: x_t = (1 - t) eps + t x, from noise at t = 0 to data at t = 1; the velocity v(x_t, t) is
+the mean of x - eps given x_t, so that x_t + (1 - t) v is the mean of x given x_t.
+
+All tensors are (z, y, x) of intensities about [-1, 1]; inputs are never written to. `velocities`
+are one prior seen along several planes of a volume, taken in turn; `noise(k)` is fresh standard
+normal noise of x's shape for each k from 0 to the number of steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from emgen.operators import Operator
+
+Velocity = Callable[[Tensor, float], Tensor]
+Noise = Callable[[int], Tensor]
+
+
+def denoised(x: Tensor, t: float, velocity: Velocity) -> Tensor:
+    """The mean of the data given x at time t: x + (1 - t) v(x, t)."""
+    return x + (1 - t) * velocity(x, t)
+
+
+def one_shot(y: Tensor, sigma: float, velocities: Sequence[Velocity]) -> Tensor:
+    """Denoising in one call: y = x + sigma eps is (1 + sigma) x_t at t = 1 / (1 + sigma).
+
+    The posterior mean of one plane at a time; the planes' results are averaged.
+    """
+    _check(velocities, steps=1)
+    if sigma < 0:
+        raise ValueError(f"sigma must not be negative; found {sigma}")
+    t = 1 / (1 + sigma)
+    return torch.stack([denoised(t * y, t, velocity) for velocity in velocities]).mean(dim=0)
+
+
+def flower(
+    y: Tensor,
+    A: Operator,
+    velocities: Sequence[Velocity],
+    noise: Noise,
+    *,
+    start: Tensor,
+    sigma: float,
+    t0: float,
+    steps: int,
+) -> Tensor:
+    """Flower (Pourya et al., ICLR 2026, arXiv 2509.26287, algorithm 1), from `start` at time t0.
+
+        h  = x + (1 - t) v(x, t)                                  denoise
+        x* = argmin |A x - y|^2 / sigma^2 + |x - h|^2 / nu(t)     measure
+        x  = t' x* + (1 - t') eps                                 noise again, always fresh
+        nu = (1 - t)^2 / (t^2 + (1 - t)^2)
+
+    t0 = 0 is the published start from noise; a later one keeps what `start` (an interpolation of
+    y) already knows. Returns the last x*, which agrees with y: for sigma = 0 exactly.
+    Raises `ValueError` unless 0 <= t0 < 1, steps >= 1, sigma >= 0.
+    """
+    _check(velocities, steps)
+    if not 0 <= t0 < 1 or sigma < 0:
+        raise ValueError(f"expected 0 <= t0 < 1 and sigma >= 0; found t0 {t0}, sigma {sigma}")
+    times = [t0 + (1 - t0) * k / steps for k in range(steps)]
+    x_star = start
+    for k, t in enumerate(times):
+        x = t * x_star + (1 - t) * noise(k)
+        h = denoised(x, t, velocities[k % len(velocities)])
+        nu = (1 - t) ** 2 / (t**2 + (1 - t) ** 2)
+        x_star = A.prox(h, y, sigma**2 / nu)
+    return x_star
+
+
+def em_generalist(
+    y: Tensor,
+    A: Operator,
+    velocities: Sequence[Velocity],
+    noise: Noise,
+    *,
+    with_data: Sequence[bool],
+    alpha: float = 0.3,
+    steps: int = 100,
+) -> Tensor:
+    """The loop of EM Generalist: PnP-Flow (Martin et al., ICLR 2025) with one noise a step.
+
+        z = x - (1 - t)^alpha B (A x - y)      on planes with data only
+        z = t z + (1 - t) eps                  fresh
+        x = z + (1 - t) v(z, t)                t = k / steps
+
+    B = `A.pinv`: interpolation of the residual where the operator samples, A^T for a blur. As
+    published the planes are xy without data, xz and yz with. Returns the network's last output,
+    which need not agree with y. Raises `ValueError` unless steps >= 1 and every plane has its word.
+    """
+    _check(velocities, steps)
+    if len(with_data) != len(velocities):
+        raise ValueError(f"expected {len(velocities)} planes in with_data; found {len(with_data)}")
+    x = noise(0)
+    for k in range(steps):
+        t, plane = k / steps, k % len(velocities)
+        z = x - (1 - t) ** alpha * A.pinv(A(x) - y) if with_data[plane] else x
+        x = denoised(t * z + (1 - t) * noise(k + 1), t, velocities[plane])
+    return x
+
+
+def dps(
+    y: Tensor,
+    A: Operator,
+    velocities: Sequence[Velocity],
+    noise: Noise,
+    *,
+    with_data: Sequence[bool],
+    scale: float = 0.3,
+    steps: int = 1000,
+) -> Tensor:
+    """Diffusion posterior sampling (Chung et al., ICLR 2023, algorithm 1) along the flow's path.
+
+        h  = x + (1 - t) v(x, t)
+        x' = an ancestral step from x towards h - scale * gradient in x of |A h - y|
+
+    The ancestral step is DDPM's, with x_t / t = x + s eps and s = (1 - t) / t in place of its
+    schedule. The gradient goes through the network: memory for one pass over all of x. Velocities
+    must be differentiable. Raises `ValueError` as `em_generalist`.
+    """
+    _check(velocities, steps)
+    if len(with_data) != len(velocities):
+        raise ValueError(f"expected {len(velocities)} planes in with_data; found {len(with_data)}")
+    x = noise(0)
+    for k in range(steps):
+        t, later, plane = k / steps, (k + 1) / steps, k % len(velocities)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(with_data[plane])
+            h = denoised(x, t, velocities[plane])
+            misfit = torch.linalg.vector_norm(A(h) - y)
+            gradient = torch.autograd.grad(misfit, x)[0] if with_data[plane] else 0.0
+        # With s' = (1 - t') / t': x'/t' = h + (s'/s)^2 (x/t - h) + s' sqrt(1 - (s'/s)^2) eps.
+        ratio = (t * (1 - later) / (later * (1 - t))) ** 2
+        kept = h.detach() if t == 0 else h.detach() + ratio * (x.detach() / t - h.detach())
+        fresh = (1 - later) * (1 - ratio) ** 0.5 * noise(k + 1)
+        x = later * kept + fresh - scale * gradient
+    return x
+
+
+def _check(velocities: Sequence[Velocity], steps: int) -> None:
+    if not velocities or steps < 1:
+        raise ValueError(
+            f"expected at least one velocity and one step; found {len(velocities)} and {steps}"
+        )

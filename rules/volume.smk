@@ -1,0 +1,91 @@
+rule stitch:
+    message:
+        "Stitching the cores of job {wildcards.job}"
+    input:
+        plan=f"{RUN}/plan.json",
+        blocks=overlapping_jobs,
+    output:
+        facts=f"{RUN}/stitch/{{job}}.json",
+    params:
+        run=RUN,
+    log:
+        f"{RUN}/logs/stitch/{{job}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/stitch/{{job}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        "../envs/core.yaml"
+    script:
+        "../scripts/stitch.py"
+
+
+rule restored:
+    message:
+        "Adding up what every job did"
+    input:
+        plan=f"{RUN}/plan.json",
+        blocks=expand(f"{RUN}/blocks/{{job}}.json", job=JOBS),
+        stitched=expand(f"{RUN}/stitch/{{job}}.json", job=JOBS),
+    output:
+        facts=f"{RUN}/restored.json",
+    log:
+        f"{RUN}/logs/restored.log",
+    benchmark:
+        f"{RUN}/benchmarks/restored.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../envs/core.yaml"
+    script:
+        "../scripts/restored.py"
+
+
+rule pyramid:
+    message:
+        "Averaging level {wildcards.level} of the pyramid"
+    input:
+        finer=finer_level,
+    output:
+        facts=f"{RUN}/pyramid/{{level}}.json",
+    params:
+        run=RUN,
+    log:
+        f"{RUN}/logs/pyramid/{{level}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/pyramid/{{level}}.tsv"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    conda:
+        "../envs/core.yaml"
+    script:
+        "../scripts/pyramid.py"
+
+
+rule provenance:
+    message:
+        "Writing down what made the result"
+    input:
+        plan=f"{RUN}/plan.json",
+        restored=f"{RUN}/restored.json",
+    output:
+        run=f"{RUN}/provenance/run.json",
+        crate=f"{RUN}/provenance/ro-crate-metadata.json",
+    log:
+        f"{RUN}/logs/provenance.log",
+    benchmark:
+        f"{RUN}/benchmarks/provenance.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../envs/core.yaml"
+    script:
+        "../scripts/provenance.py"

@@ -1,0 +1,19 @@
+"""Plan a run: scaling, noise and key into plan.json, and the empty output volumes."""
+
+from pathlib import Path
+
+import numpy as np
+
+from emgen.config import parse
+from emgen.log import logged
+from emgen.plan import create_output, draft, make
+
+with logged(snakemake.log[0]):
+    found = draft(parse(snakemake.params.settings))
+    plan = make(found)
+    run = Path(snakemake.params.run)
+    create_output(plan, found, run / "restored.ome.zarr")
+    if plan.config.restore.samples > 1:
+        create_output(plan, found, run / "uncertainty.ome.zarr", np.float32)
+    plan.write(snakemake.output.plan)
+    print(f"{len(plan.grid)} blocks in {plan.grid.jobs} jobs; grey values {plan.intensity.low:g} to {plan.intensity.high:g}")

@@ -1,0 +1,14 @@
+"""Fill one level of the output's pyramid from the level before it."""
+
+import json
+from pathlib import Path
+
+from emgen.log import logged
+from emgen.pyramid import build
+
+with logged(snakemake.log[0]):
+    run, level = Path(snakemake.params.run), int(snakemake.wildcards.level)
+    volumes = [path for name in ("restored", "uncertainty") if (path := run / f"{name}.ome.zarr").exists()]
+    for path in volumes:
+        build(str(path), level, snakemake.threads)
+    Path(snakemake.output.facts).write_text(json.dumps({"level": level, "volumes": len(volumes)}) + "\n")

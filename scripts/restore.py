@@ -1,0 +1,31 @@
+"""Restore the blocks of one job into its block store."""
+
+import json
+import os
+import resource
+import socket
+import time
+from pathlib import Path
+
+from emgen.log import logged
+from emgen.plan import Plan
+from emgen.restore import claimed_device, restore_job
+
+with logged(snakemake.log[0]), claimed_device() as device:
+    begun = time.monotonic()
+    plan = Plan.read(snakemake.input.plan)
+    print(f"on {socket.gethostname()}, device {device}, {snakemake.threads} threads", flush=True)
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - begun:8.1f} s  {text}", flush=True)
+
+    facts = restore_job(plan, int(snakemake.wildcards.job), Path(snakemake.params.store), device, snakemake.threads, say)
+    facts |= {
+        "key": plan.key,
+        "seconds": round(time.monotonic() - begun, 2),
+        "device": device,
+        "host": socket.gethostname(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    Path(snakemake.output.facts).write_text(json.dumps(facts, indent=2) + "\n")

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from emgen.intensity import Intensity, store
+
+integers = st.sampled_from([np.uint8, np.uint16, np.int16])
+
+
+@given(integers.flatmap(lambda kind: hnp.arrays(kind, (3, 4, 5))), st.floats(-300, 300), st.floats(1, 70000))
+def test_stored_integers_come_back_exactly(stored, low, width):
+    scale = Intensity(low, low + width)
+    assert (scale.decode(scale.encode(stored), stored.dtype) == stored).all()
+
+
+def test_the_limits_become_minus_one_and_one():
+    assert Intensity(10, 20).encode(np.array([10, 15, 20])).tolist() == [-1, 0, 1]
+
+
+def test_values_beyond_an_integer_type_are_clipped_not_wrapped():
+    assert store(np.array([-3.2, 255.6, 300.0]), np.uint8).tolist() == [0, 255, 255]
+
+
+def test_percentiles_ignore_single_bright_pixels():
+    voxels = np.random.default_rng(0).uniform(50, 200, (40, 50, 50))
+    voxels[0, 0, 0] = 1e9
+    scale = Intensity.of([voxels])
+    assert 49 < scale.low < 51 and 199 < scale.high < 201
+
+
+def test_a_nearly_constant_volume_still_has_a_scale():
+    voxels = np.full((20, 50, 50), 7)
+    voxels[3, 4, 5] = 9
+    assert Intensity.of([voxels]) == Intensity(7, 9)
+
+
+@pytest.mark.parametrize(("voxels", "fault"), [(np.full(9, 7), "grey value 7"), (np.array([1, np.nan]), "not finite")])
+def test_what_cannot_be_scaled_is_refused(voxels, fault):
+    with pytest.raises(ValueError, match=fault):
+        Intensity.of([voxels])
