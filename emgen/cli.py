@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -43,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser(command: str = "") -> argparse.ArgumentParser:
     """The parser; what a command needs to be imported for is there when `command` names it."""
-    parser = argparse.ArgumentParser(prog="emgen", description="Restoration of volume electron microscopy.")
+    parser = argparse.ArgumentParser(
+        prog="emgen", description="Restoration of volume electron microscopy."
+    )
     parser.add_argument("--version", action="version", version=f"emgen {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_import(commands)
@@ -55,18 +58,37 @@ def _add_import(commands: Commands) -> None:
     parser = commands.add_parser(
         "import",
         help="make an OME-Zarr of TIFF, PNG sections, MRC, HDF5, N5 or precomputed",
-        description="Make an OME-Zarr of TIFF, a folder of PNG or TIFF sections, MRC, HDF5, N5 or precomputed.",
+        description="Make an OME-Zarr, with all its levels, of a volume in another format.",
     )
     parser.add_argument("source", help="a file, a folder, or a URL after precomputed:// or n5://")
-    parser.add_argument("target", type=Path, help="what to make, such as data.ome.zarr; must not exist")
-    parser.add_argument("--voxel-size", type=_voxel_size, metavar="Z,Y,X", help="in nm; needed where the format has none")
-    parser.add_argument("--dataset", metavar="PATH", help="the data set inside an HDF5 file or an N5 container")
-    parser.add_argument("--ngff", choices=("0.5", "0.4"), default="0.5", help="OME-Zarr version (default: 0.5)")
-    parser.add_argument("--chunk", type=_three, default=(64, 64, 64), metavar="Z,Y,X", help="default: 64,64,64")
     parser.add_argument(
-        "--shard", type=_three, default=(128, 128, 128), metavar="Z,Y,X", help="default: 128,128,128; not used by 0.4"
+        "target", type=Path, help="what to make, such as data.ome.zarr; must not exist"
     )
-    parser.add_argument("--label", action="store_true", help="the voxels are object numbers, not grey values")
+    parser.add_argument(
+        "--voxel-size",
+        type=_voxel_size,
+        metavar="Z,Y,X",
+        help="in nm; needed where the format has none",
+    )
+    parser.add_argument(
+        "--dataset", metavar="PATH", help="the data set inside an HDF5 file or an N5 container"
+    )
+    parser.add_argument(
+        "--ngff", choices=("0.5", "0.4"), default="0.5", help="OME-Zarr version (default: 0.5)"
+    )
+    parser.add_argument(
+        "--chunk", type=_three, default=(64, 64, 64), metavar="Z,Y,X", help="default: 64,64,64"
+    )
+    parser.add_argument(
+        "--shard",
+        type=_three,
+        default=(128, 128, 128),
+        metavar="Z,Y,X",
+        help="default: 128,128,128; not used by 0.4",
+    )
+    parser.add_argument(
+        "--label", action="store_true", help="the voxels are object numbers, not grey values"
+    )
     parser.set_defaults(run=_import)
 
 
@@ -83,11 +105,12 @@ def _import(args: argparse.Namespace) -> None:
             chunk=args.chunk,
             shard=args.shard,
             label=args.label,
-            say=print,
+            say=partial(print, flush=True),
             progress=progress,
         )
     shape = " x ".join(str(n) for n in volume.shape)
-    print(f"{args.target}: {shape} voxels (z, y, x) of {volume.dtype.name}, {volume.voxel}, {len(volume.levels)} levels")
+    what = f"{shape} voxels (z, y, x) of {volume.dtype.name}, {volume.voxel}"
+    print(f"{args.target}: {what}, {len(volume.levels)} levels")
 
 
 def _add_train(commands: Commands, named: bool) -> None:
@@ -101,7 +124,7 @@ def _add_train(commands: Commands, named: bool) -> None:
 
 @contextmanager
 def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A callback (voxels done, voxels in all): a bar on a terminal, a line every ten per cent elsewhere."""
+    """A callback (voxels done, voxels in all): a bar on a terminal, elsewhere a line per tenth."""
     begun = time.monotonic()
 
     def rate(done: int) -> str:
@@ -114,15 +137,31 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
             nonlocal tenths
             if done * 10 // total > tenths:
                 tenths = done * 10 // total
-                print(f"emgen: {title} {done * 100 // total:3d} %, {rate(done)}", file=sys.stderr, flush=True)
+                print(
+                    f"emgen: {title} {done * 100 // total:3d} %, {rate(done)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
         yield line
         return
 
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = ("{task.description}", BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None, rate="")
         yield lambda done, total: bar.update(task, completed=done, total=total, rate=rate(done))
@@ -139,7 +178,9 @@ def _three(text: str) -> Zyx:
     try:
         return zyx([int(part) for part in text.split(",")])
     except ValueError:
-        raise argparse.ArgumentTypeError(f'expected three whole numbers z,y,x, such as 64,64,64; found "{text}"') from None
+        raise argparse.ArgumentTypeError(
+            f'expected three whole numbers z,y,x, such as 64,64,64; found "{text}"'
+        ) from None
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:

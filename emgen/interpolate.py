@@ -6,12 +6,13 @@ that was asked for: two boxes agree bit for bit where they overlap.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from emgen.geometry import Box
+from emgen.geometry import Box, zyx
 
 Weights = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -41,8 +42,29 @@ def cubic(
     scale: Sequence[int],
     centre: Sequence[float],
 ) -> npt.NDArray[np.float32]:
-    """As `linear`, with Catmull-Rom weights over four measured voxels (Keys 1981, a = -1/2)."""
+    """As `linear`, with Catmull-Rom weights over four measured voxels (Keys 1981, a = -1/2).
+
+    It looks one measured voxel further than `support` does.
+    """
     return _interpolate(measured, m, box, scale, centre, cubic_weights)
+
+
+def support(
+    box: Box,
+    scale: Sequence[int],
+    centre: Sequence[float],
+    measured_shape: Sequence[int],
+) -> Box:
+    """The measured voxels between which every voxel of `box` is interpolated linearly.
+
+    What is measured wholly inside the box is among them.
+    """
+    start, stop = [], []
+    for a, b, s, c, n in zip(box.start, box.stop, scale, centre, measured_shape, strict=True):
+        below, above = math.floor((a - c) / s), math.floor((b - 1 - c) / s) + (s > 1)
+        start.append(min(max(below, 0), n - 1))
+        stop.append(min(max(above, 0), n - 1) + 1)
+    return Box(zyx(start), zyx(stop))
 
 
 def linear_weights(
@@ -53,7 +75,7 @@ def linear_weights(
     Measured voxels first to last - 1 are at hand; index (n, 2) counts from `first` and is clamped
     to them, weights (n, 2) sum to one.
     """
-    lower, fraction = _position(start, stop, scale, centre)
+    lower, fraction = _position(first, last, start, stop, scale, centre)
     index = np.clip(lower[:, None] + np.arange(2), first, last - 1) - first
     return index, np.stack([1 - fraction, fraction], axis=1)
 
@@ -62,7 +84,7 @@ def cubic_weights(
     first: int, last: int, start: int, stop: int, scale: int, centre: float
 ) -> tuple[Index, Weights]:
     """As `linear_weights`, for four voxels: index and weights (n, 4)."""
-    lower, f = _position(start, stop, scale, centre)
+    lower, f = _position(first, last, start, stop, scale, centre)
     index = np.clip(lower[:, None] + np.arange(-1, 3), first, last - 1) - first
     weights = [
         ((2 - f) * f - 1) * f / 2,
@@ -73,9 +95,13 @@ def cubic_weights(
     return index, np.stack(weights, axis=1)
 
 
-def _position(start: int, stop: int, scale: int, centre: float) -> tuple[Index, Weights]:
+def _position(
+    first: int, last: int, start: int, stop: int, scale: int, centre: float
+) -> tuple[Index, Weights]:
     """Output voxels start to stop in measured coordinates: whole part and fraction."""
     position = (np.arange(start, stop, dtype=np.int64) - centre) / scale
+    # Held at the edges as a position, so that the edge's value is kept to the bit.
+    position = position.clip(first, last - 1)
     lower = np.floor(position)
     return lower.astype(np.int64), position - lower
 
@@ -97,14 +123,22 @@ def _interpolate(
     # Axes that are only cropped come first: less to compute. The order must not depend on the box.
     for axis in sorted(range(3), key=lambda a: scale[a]):
         index, weights = weights_of(
-            m.start[axis], m.stop[axis], box.start[axis], box.stop[axis], scale[axis], centre[axis]
+            m.start[axis],
+            m.stop[axis],
+            box.start[axis],
+            box.stop[axis],
+            scale[axis],
+            centre[axis],
         )
         result = _weighted(result, axis, index, weights.astype(np.float32))
     return result
 
 
 def _weighted(
-    values: npt.NDArray[np.float32], axis: int, index: Index, weights: npt.NDArray[np.float32]
+    values: npt.NDArray[np.float32],
+    axis: int,
+    index: Index,
+    weights: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
     """Sum over j of weights[:, j] * values[index[:, j]] along one axis, in the order of j."""
     column = [1, 1, 1]

@@ -39,13 +39,20 @@ def normal(
     z, y, x = (
         torch.arange(a, b, device=device, dtype=torch.int64)
         for a, b in zip(
-            (*box.start[:2], box.start[2] // 4), (*box.stop[:2], -(-box.stop[2] // 4)), strict=True
+            (*box.start[:2], box.start[2] // 4),
+            (*box.stop[:2], -(-box.stop[2] // 4)),
+            strict=True,
         )
     )
     noise = torch.empty((len(z), len(y), 4 * len(x)), dtype=torch.float32, device=device)
     slab = max(1, CHUNK // max(1, len(y) * len(x)))
     for k in range(0, len(z), slab):
-        counter = (x, y[:, None], z[k : k + slab, None, None], torch.tensor(step, device=device))
+        counter = (
+            x,
+            y[:, None],
+            z[k : k + slab, None, None],
+            torch.tensor(step, device=device),
+        )
         noise[k : k + slab] = box_muller(philox(counter, (seed, sample))).flatten(-2)
     first = box.start[2] % 4
     return noise[:, :, first : first + box.shape[2]].contiguous()

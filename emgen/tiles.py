@@ -19,7 +19,11 @@ from torch.nn import functional
 
 Plane = Literal["xy", "xz", "yz"]
 Velocity2d = Callable[[Tensor, float], Tensor]
-ORDER: dict[Plane, tuple[int, int, int]] = {"xy": (0, 1, 2), "xz": (1, 0, 2), "yz": (2, 0, 1)}
+ORDER: dict[Plane, tuple[int, int, int]] = {
+    "xy": (0, 1, 2),
+    "xz": (1, 0, 2),
+    "yz": (2, 0, 1),
+}
 """The axes of a volume, the one across the planes first."""
 Corner = tuple[int, int, int]
 """A tile: the number of its plane, its first row and column."""
@@ -99,7 +103,9 @@ def _blended(
 
 
 def _in_threads(
-    work: Callable[[Sequence[Corner]], Tensor], items: Sequence[Sequence[Corner]], workers: int
+    work: Callable[[Sequence[Corner]], Tensor],
+    items: Sequence[Sequence[Corner]],
+    workers: int,
 ) -> Iterator[Tensor]:
     """The results in the order of the items, whichever thread is done first."""
     if workers == 1:

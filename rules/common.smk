@@ -5,13 +5,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from emgen import __version__
-from emgen.config import parse
+from emgen.config import parse as parse_settings
 from emgen.errors import EmgenError
 from emgen.plan import draft, refuse_other_settings
 from emgen.pyramid import factors
 
 try:
-    CONFIG = parse(config)
+    CONFIG = parse_settings(config)
     RUN = f"results/{CONFIG.run}"
     DRAFT = draft(CONFIG)
     refuse_other_settings(DRAFT, Path(RUN))
@@ -20,6 +20,7 @@ except EmgenError as error:
 
 JOBS = range(DRAFT.grid.jobs)
 LAST_LEVEL = len(factors(DRAFT.grid.shape, DRAFT.voxel)) - 1
+PYRAMID = f"{RUN}/pyramid/{LAST_LEVEL}.json" if LAST_LEVEL else f"{RUN}/restored.json"
 
 
 wildcard_constraints:

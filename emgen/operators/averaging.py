@@ -46,11 +46,10 @@ class Averaging(BoxOperator):
     def _windows(self, x: Tensor) -> Tensor:
         """A view (footprint z, y, x, reach z, y, x) of x; no voxel of x is in it twice."""
         foot = self.footprint
+        if foot.size == 0:
+            return x.new_empty((*foot.shape, *(last - first + 1 for first, last in self.reach)))
         for axis, (first, last) in enumerate(self.reach):
             n, step, width = foot.shape[axis], self.scale[axis], last - first + 1
-            if foot.size == 0:
-                x = x.narrow(axis, 0, 0).unsqueeze(-1)
-                continue
             begin = foot.start[axis] * step + first - self.box.start[axis]
             x = x.narrow(axis, begin, (n - 1) * step + width).unfold(axis, width, step)
         return x

@@ -22,53 +22,57 @@ RANK_TOLERANCE = 1e-6
 class Blur(Convolution):
     """Each slice is convolved with a point spread function of sum one.
 
-    psf: a standard deviation in pixels, one for y and one for x, or a kernel (y, x) with an odd
-    number of pixels each way (an array or nested tuples). At the edges of the volume the slice is
-    mirrored, the edge pixel not repeated. Raises `ValueError` for anything else.
+    sigma: standard deviation of a Gaussian in pixels, or one for y and one for x.
+    kernel: instead of sigma, the point spread function (y, x) itself, an array or nested tuples
+    with an odd number of pixels each way.
+    At the edges of the volume the slice is mirrored, the edge pixel not repeated.
+    Raises `ValueError` for anything else.
     """
 
-    psf: float | tuple[float, float] | Kernel
+    sigma: float | tuple[float, float] | None = None
+    kernel: Kernel | None = None
 
     def validate(self) -> None:
-        psf = np.asarray(self.psf, np.float64)
-        if not np.isfinite(psf).all():
-            raise ValueError("the point spread function holds values that are not finite")
-        if psf.ndim < 2 and psf.size in (1, 2):
-            if (psf <= 0).any():
-                raise ValueError(f"the blur's sigma must be positive, not {self.psf}")
-            value: object = tuple(psf.tolist()) if psf.ndim else float(psf)
-        elif psf.ndim == 2 and psf.shape[0] % 2 and psf.shape[1] % 2:
-            if psf.sum() <= 0:
-                raise ValueError(f"the kernel's sum must be positive, not {psf.sum():g}")
-            value = tuple(tuple(row) for row in psf.tolist())
-        else:
+        if (self.sigma is None) == (self.kernel is None):
+            raise ValueError("a blur has either a sigma or a kernel, and not both")
+        if self.sigma is not None:
+            sigma = np.asarray(self.sigma, np.float64)
+            if sigma.size not in (1, 2) or not (np.isfinite(sigma) & (sigma > 0)).all():
+                raise ValueError(f"the blur's sigma must be positive, not {self.sigma}")
+            return
+        kernel = np.asarray(self.kernel, np.float64)
+        if kernel.ndim != 2 or not all(n % 2 for n in kernel.shape):
             raise ValueError(
-                "expected one sigma, two (y, x), or a kernel with an odd number of pixels each "
-                f"way; found an array of shape {psf.shape}"
+                "expected a kernel (y, x) with an odd number of pixels each way; found an array "
+                f"of shape {kernel.shape}"
             )
-        object.__setattr__(self, "psf", value)
+        if not (np.isfinite(kernel).all() and kernel.sum() > 0):
+            raise ValueError("the kernel must be finite, and its sum positive")
+        # Nested tuples, so that operators can be compared.
+        object.__setattr__(self, "kernel", tuple(map(tuple, kernel.tolist())))
+
+    @cached_property
+    def psf(self) -> npt.NDArray[np.float64]:
+        """The point spread function (y, x), of sum one."""
+        if self.sigma is not None:
+            y, x = np.broadcast_to(self.sigma, 2).tolist()
+            return gaussian_kernel(y, x)
+        kernel = np.asarray(self.kernel, np.float64)
+        return np.asarray(kernel / kernel.sum())
 
     @property
     def scale(self) -> Zyx:
         return (1, 1, 1)
 
-    @cached_property
-    def kernel(self) -> npt.NDArray[np.float64]:
-        """The point spread function (y, x), of sum one."""
-        psf = np.asarray(self.psf, np.float64)
-        if psf.ndim == 2:
-            return np.asarray(psf / psf.sum())
-        return gaussian_kernel(*np.broadcast_to(psf, 2).tolist())
-
     @property
     def reach(self) -> tuple[Reach, Reach, Reach]:
-        y, x = (n // 2 for n in self.kernel.shape)
+        y, x = (n // 2 for n in self.psf.shape)
         return (0, 0), (-y, y), (-x, x)
 
     @cached_property
     def terms(self) -> tuple[dict[int, Taps], ...]:
         # Any kernel is a short sum of separable ones; a Gaussian along the axes is a single one.
-        u, s, v = np.linalg.svd(self.kernel)
+        u, s, v = np.linalg.svd(self.psf)
         rank = int((s > RANK_TOLERANCE * s[0]).sum())
         # Convolution, not correlation: the kernel is turned around.
         return tuple(
@@ -80,9 +84,7 @@ class Blur(Convolution):
         )
 
 
-def gaussian_kernel(
-    sigma_y: float, sigma_x: float, angle: float = 0.0
-) -> npt.NDArray[np.float64]:
+def gaussian_kernel(sigma_y: float, sigma_x: float, angle: float = 0.0) -> npt.NDArray[np.float64]:
     """An elliptic Gaussian (y, x) of sum one, cut off at 3 sigma: defocus and astigmatism.
 
     sigma_y, sigma_x: standard deviations in pixels along the ellipse's own axes, which are turned

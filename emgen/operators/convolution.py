@@ -1,7 +1,7 @@
 """Operators that are sums of separable convolutions, and their inverse problems.
 
 Along one axis such an operator is a small matrix (footprint by box). With one term,
-A = W_y (x) W_x, and the singular vectors of the two matrices answer the proximal problem exactly,
+A = W_y (x) W_x, and the eigenvectors of W W^T of each axis answer the proximal problem exactly,
 borders included; a Fourier transform would wrap around instead. With more terms conjugate
 gradients do.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -47,11 +47,19 @@ class Taps:
         np.add.at(matrix, (rows, self.index), self.weights)
         return matrix
 
-    @cached_property
-    def svd(self) -> tuple[Matrix, Matrix, Matrix]:
-        """U, S, V^T of the matrix, thin."""
-        u, s, v = np.linalg.svd(self.matrix, full_matrices=False)
-        return u, s, v
+    @property
+    def spectrum(self) -> tuple[Matrix, Matrix]:
+        """Eigenvalues and eigenvectors of matrix @ matrix.T."""
+        return _spectrum(self.index.tobytes(), self.weights.tobytes(), self.size)
+
+
+@lru_cache(maxsize=16)
+def _spectrum(index: bytes, weights: bytes, size: int) -> tuple[Matrix, Matrix]:
+    # Kept between blocks: counted from their start, all inner blocks of a grid have the same taps.
+    weight = np.frombuffer(weights)
+    taps = Taps(np.frombuffer(index, np.int64).reshape(-1, weight.size), weight, size)
+    power, modes = np.linalg.eigh(taps.matrix @ taps.matrix.T)
+    return power.clip(0), modes
 
 
 @dataclass(frozen=True)
@@ -88,24 +96,24 @@ class Convolution(BoxOperator):
         """Exact for one term; else conjugate gradients to a relative residual of 1e-6."""
         if y.numel() == 0:
             return h.clone()
-        missing = y - self(h)
+        missing = y - self._dense(h)
         if len(self.terms) == 1:
-            return h + self._solved(missing, r)
+            return h + self.adjoint(self._weighed(missing, r))
         return h + conjugate_gradient(
             lambda x: self.adjoint(self._dense(x)) + r * x, self.adjoint(missing)
         )
 
-    def _solved(self, missing: Tensor, r: float) -> Tensor:
-        """V S / (S^2 + r) U^T missing: what to add to h, by the singular vectors of each axis."""
-        bases = {axis: taps.svd for axis, taps in self.terms[0].items()}
-        s = np.ones((1, 1, 1))
-        for axis, (_, values, _) in bases.items():
-            s = s * np.expand_dims(values, tuple({0, 1, 2} - {axis}))
-        power = s**2 + r
-        gain = np.where(power > SMALLEST * (s**2).max(), s / power, 0.0)
-        spectrum = _along(missing, {axis: u.T for axis, (u, _, _) in bases.items()})
-        spectrum = spectrum * torch.from_numpy(gain).to(spectrum)
-        return _along(spectrum, {axis: v.T for axis, (_, _, v) in bases.items()})
+    def _weighed(self, missing: Tensor, r: float) -> Tensor:
+        """(A A^T + r)^-1 missing, by the eigenvectors of each axis."""
+        spectra = {axis: taps.spectrum for axis, taps in self.terms[0].items()}
+        power = np.ones((1, 1, 1))
+        for axis, (values, _) in spectra.items():
+            power = power * np.expand_dims(values, tuple({0, 1, 2} - {axis}))
+        known = power + r > SMALLEST * power.max()
+        gain = np.divide(1, power + r, where=known, out=np.zeros_like(power))
+        modes = {axis: vectors for axis, (_, vectors) in spectra.items()}
+        missing = _along(missing, {axis: vectors.T for axis, vectors in modes.items()})
+        return _along(missing * torch.from_numpy(gain).to(missing), modes)
 
     def _dense(self, x: Tensor) -> Tensor:
         """As a call, by matrix products: the same to rounding, and quicker for many taps."""

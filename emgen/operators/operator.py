@@ -14,7 +14,6 @@ and only the true ends of the volume need a border rule.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from emgen.geometry import Box, Zyx, zyx
-from emgen.interpolate import linear_weights
+from emgen.interpolate import linear_weights, support
 
 EVERYWHERE = Box((0, 0, 0), (2**62, 2**62, 2**62))
 Reach = tuple[int, int]
@@ -83,7 +82,7 @@ class BoxOperator(ABC):
 
     def validate(self) -> None:
         """Raises `ValueError` for parameters that make no sense."""
-        return None
+        return
 
     @property
     @abstractmethod
@@ -121,12 +120,15 @@ class BoxOperator(ABC):
     @property
     def footprint(self) -> Box:
         """The measured voxels wholly determined by the box."""
-        return _box([self._determined(axis) for axis in range(3)])
+        intervals = [self._determined(axis) for axis in range(3)]
+        start = [max(a, 0) for a, _ in intervals]
+        stop = [max(a, b) for a, (_, b) in zip(start, intervals, strict=True)]
+        return Box(zyx(start), zyx(stop))
 
     @property
     def support(self) -> Box:
         """The measured voxels to read for the box: its footprint, and what interpolation needs."""
-        return _box([self._needed(axis) for axis in range(3)])
+        return support(self.box, self.scale, self.centre, self.measured_shape)
 
     def restricted(self, box: Box) -> Self:
         """The same physics on another box of the same volume."""
@@ -152,28 +154,16 @@ class BoxOperator(ABC):
         return y
 
     def _determined(self, axis: int) -> tuple[int, int]:
-        n, s, (first, last) = self.measured_shape[axis], self.scale[axis], self.reach[axis]
+        n, s, (first, last) = (
+            self.measured_shape[axis],
+            self.scale[axis],
+            self.reach[axis],
+        )
         start, stop = self.box.start[axis], self.box.stop[axis]
         # At a true end of the volume the border rule folds the reach back into the box.
         lower = 0 if start == 0 else -((first - start) // s)
         upper = n if stop == self.shape[axis] else (stop - 1 - last) // s + 1
         return lower, upper
-
-    def _needed(self, axis: int) -> tuple[int, int]:
-        n, s, c = self.measured_shape[axis], self.scale[axis], self.centre[axis]
-        start, stop = self.box.start[axis], self.box.stop[axis]
-        if start == stop:
-            return self._determined(axis)
-        lower, upper = self._determined(axis)
-        if s == 1:
-            below, above = start, stop
-        else:
-            # One voxel more than linear interpolation asks for, so that cubic has its four.
-            below, above = int((start - c) // s) - 1, int((stop - 1 - c) // s) + 3
-        below, above = (min(max(k, 0), n - 1) for k in (below, above - 1))
-        if lower < upper:
-            below, above = min(below, lower), max(above, upper - 1)
-        return below, above + 1
 
 
 def gather(x: Tensor, axis: int, index: Tensor, weights: Tensor) -> Tensor:
@@ -192,9 +182,3 @@ def gather(x: Tensor, axis: int, index: Tensor, weights: Tensor) -> Tensor:
     for term in terms:
         total = total + term
     return total
-
-
-def _box(intervals: Sequence[tuple[int, int]]) -> Box:
-    start = [max(a, 0) for a, _ in intervals]
-    stop = [b for _, b in intervals]
-    return Box(zyx(start), zyx([max(a, b) for a, b in zip(start, stop, strict=True)]))

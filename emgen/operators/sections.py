@@ -1,9 +1,9 @@
 """Sections thicker than a pixel: how a measured section came about from the output's.
 
-    output sections    0  1  2  3 | 4  5  6  7 | ...      factor 4
-    Slice(offset=0)    0          | 1                     one of them: block-face imaging
-    Mean               0  0  0  0 | 1  1  1  1            all of them: transmission
-    Gaussian           . o O O o .                        a thickness that does not end at the cut
+output sections    0  1  2  3 | 4  5  6  7 | ...      factor 4
+Slice(offset=0)    0          | 1                     one of them: block-face imaging
+Mean               0  0  0  0 | 1  1  1  1            all of them: transmission
+Gaussian           . o O O o .                        a thickness that does not end at the cut
 """
 
 from __future__ import annotations
@@ -69,22 +69,22 @@ class Mean(Averaging):
 class Gaussian(Convolution):
     """Measured section k is a Gaussian mean around the middle of its span of `factor` sections.
 
-    sigma: standard deviation in output sections; cut off at 3 sigma and normalised. At the ends of
-    the volume the outermost section is repeated.
+    fwhm: full width at half maximum in output sections. Cut off at 3 sigma and normalised; at the
+    ends of the volume the outermost section is repeated.
     """
 
     factor: int
-    sigma: float
-
-    @classmethod
-    def from_fwhm(cls, shape: Zyx, factor: int, fwhm: float) -> Gaussian:
-        """From the full width at half maximum, in output sections."""
-        return cls(shape, factor, fwhm / FWHM)
+    fwhm: float
 
     def validate(self) -> None:
         _check_factor(self.factor)
-        if not (math.isfinite(self.sigma) and self.sigma > 0):
-            raise ValueError(f"the section's sigma must be a positive number, not {self.sigma}")
+        if not (math.isfinite(self.fwhm) and self.fwhm > 0):
+            raise ValueError(f"the section's width must be a positive number, not {self.fwhm}")
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation in output sections."""
+        return self.fwhm / FWHM
 
     @property
     def scale(self) -> Zyx:

@@ -40,6 +40,9 @@ LATERAL_DEGREES = 70.0
 SMALLEST_SHIFT = 0.05
 LARGEST_SHIFT = 3.0
 
+# Fewer coefficients than these correlate by chance: the first axial shells of a single tile.
+SMALLEST_SHELL = 8
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -90,7 +93,7 @@ class ShellSums:
 
 @dataclass(frozen=True, eq=False)
 class FscCurve:
-    """Correlation against frequency in one sector; empty shells are left out.
+    """Correlation against frequency in one sector; shells of too few coefficients are left out.
 
     `frequency` in 1/nm up to `nyquist`, `correlation` in [-1, 1], `n` coefficients per shell.
     """
@@ -125,15 +128,19 @@ def register(a: np.ndarray, b: np.ndarray, voxel: VoxelSize) -> Registration:
     if _is_flat(a) or _is_flat(b):
         still = (0.0, 0.0, 0.0)
         return Registration(still, still, False, "a volume without contrast cannot be registered")
-    window = _window(zyx(a.shape))
-    found, _, _ = phase_cross_correlation(_windowed(a, window), _windowed(b, window), upsample_factor=20)
-    z, y, x = (float(shift) + 0.0 for shift in found)
+    coarse = _phase_shift(a, b)
+    whole = np.rint(coarse)
+    if np.abs(coarse).max() < LARGEST_SHIFT and whole.any():
+        # The window, at the same place in both, draws the peak towards zero: look again from near.
+        coarse = whole + _phase_shift(*_shared(a, b, whole))
+    z, y, x = (float(shift) + 0.0 for shift in coarse)
     nm = (z * voxel.z, y * voxel.y, x * voxel.x)
     largest = max(abs(z), abs(y), abs(x))
     if largest <= SMALLEST_SHIFT:
         return Registration((z, y, x), nm, False, f"at most {SMALLEST_SHIFT} voxel")
     if largest >= LARGEST_SHIFT:
-        return Registration((z, y, x), nm, False, f"{LARGEST_SHIFT:g} voxels or more: not a shift of sampling")
+        reason = f"{LARGEST_SHIFT:g} voxels or more: not a shift of sampling"
+        return Registration((z, y, x), nm, False, reason)
     return Registration((z, y, x), nm, True, "shifted onto the reference")
 
 
@@ -146,17 +153,18 @@ def align(
     """
     if not registration.applied:
         return a, b
-    whole = [round(shift) for shift in registration.voxels]
-    rest = [s - w for s, w in zip(registration.voxels, whole, strict=True)]
-    of_a = tuple(slice(max(0, w), n + min(0, w)) for w, n in zip(whole, a.shape, strict=True))
-    of_b = tuple(slice(max(0, -w), n - max(0, w)) for w, n in zip(whole, b.shape, strict=True))
-    moved = scipy.ndimage.shift(b[of_b].astype(np.float64), rest, order=3, mode="reflect")
-    return a[of_a], moved
+    whole = np.rint(registration.voxels)
+    a, b = _shared(a, b, whole)
+    rest = registration.voxels - whole
+    return a, scipy.ndimage.shift(b.astype(np.float64), rest, order=3, mode="reflect")
 
 
 def shell_width(shape: Zyx, voxel: VoxelSize) -> float:
     """The coarsest frequency step of a tile, in 1/nm: every shell then has coefficients."""
-    return max(1 / (n * size) for n, size in zip(shape, voxel, strict=True) if n > 1)
+    steps = [1 / (n * size) for n, size in zip(shape, voxel, strict=True) if n > 1]
+    if not steps:
+        raise ValueError(f"expected a tile of more than one voxel, found shape {tuple(shape)}")
+    return max(steps)
 
 
 def shell_sums(
@@ -206,7 +214,7 @@ def curve(sums: ShellSums, sector: Sector = "spherical") -> FscCurve:
     nyquist = _nyquist(sums.voxel)[sector]
     frequency = np.arange(sums.count.shape[1]) * sums.width
     power = np.sqrt(sums.power_a[row] * sums.power_b[row])
-    kept = (sums.count[row] > 0) & (power > 0) & (frequency <= nyquist * (1 + 1e-9))
+    kept = (sums.count[row] >= SMALLEST_SHELL) & (power > 0) & (frequency <= nyquist * (1 + 1e-9))
     kept[:1] = False  # the mean: removed, and no detail
     correlation = np.clip(sums.cross[row][kept] / power[kept], -1.0, 1.0)
     return FscCurve(sector, frequency[kept], correlation, sums.count[row][kept], nyquist)
@@ -231,7 +239,25 @@ def resolution(fsc: FscCurve, threshold: float = 0.5) -> Resolution:
 
 def _check_pair(a: np.ndarray, b: np.ndarray) -> None:
     if a.ndim != 3 or a.shape != b.shape or not a.size:
-        raise ValueError(f"expected two volumes (z, y, x) of one shape, found {a.shape} and {b.shape}")
+        raise ValueError(
+            f"expected two volumes (z, y, x) of one shape, found {a.shape} and {b.shape}"
+        )
+
+
+def _phase_shift(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    window = _window(zyx(a.shape))
+    shift, _, _ = phase_cross_correlation(
+        _windowed(a, window), _windowed(b, window), upsample_factor=20
+    )
+    return np.asarray(shift)
+
+
+def _shared(a: np.ndarray, b: np.ndarray, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The voxels that `a` shares with `b` shifted by whole voxels."""
+    steps = [(int(w), n) for w, n in zip(whole, a.shape, strict=True)]
+    of_a = tuple(slice(max(0, w), n + min(0, w)) for w, n in steps)
+    of_b = tuple(slice(max(0, -w), n - max(0, w)) for w, n in steps)
+    return a[of_a], b[of_b]
 
 
 def _is_flat(volume: np.ndarray) -> bool:
@@ -252,7 +278,7 @@ def _windowed(volume: np.ndarray, window: np.ndarray) -> np.ndarray:
         return np.zeros(volume.shape)
     volume = volume.astype(np.float64)
     mean = float((volume * window).sum() / window.sum())
-    return (volume - mean) * window
+    return np.asarray((volume - mean) * window)
 
 
 def _nyquist(voxel: VoxelSize) -> dict[Sector, float]:

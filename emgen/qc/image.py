@@ -49,6 +49,8 @@ class ErrorSums:
 
     def psnr(self, data_range: float) -> float | None:
         """10 log10(range^2 / mean squared error) in dB: infinity for equal volumes."""
+        if not data_range > 0:
+            raise ValueError(f"expected a data range above 0, found {data_range:g}")
         if not self.count:
             return None
         if self.squared == 0:

@@ -1,20 +1,25 @@
 """Seams: traces of the block grid in a stitched volume.
 
 For every axis and every column of block faces, the mean grey value over the face is followed along
-the axis; its step, less the mean of the two steps beside it (a second difference), is squared and
-folded by the position inside the block:
+the axis; its step, less the mean of the two steps beside it (a second difference), is folded by the
+distance from the block face:
 
     face mean   ____________.-------------      a block 1 grey brighter than its neighbour
-    step        ............|.............      offset 0 with cropped blocks, the ends of the
-    offset      0 1 2 3 ... 0 1 2 3 ... 0       overlap where results were averaged uniformly
+    step        ............|.............      offset 0 where blocks were cropped
 
-The score is the largest root mean square over their median. Averaging over whole faces finds a bias
-of one grey value that gradient ratios at single voxels miss. Values of 1.3 to 1.4 are usual for
+                           halo halo
+    face mean   _________.-----.----------      the same, overlap averaged uniformly: half the
+    step        .........|.....|..........      height, twice; offsets -halo and +halo
+
+The score is the largest root mean square step over the median of all offsets, taken for single
+offsets and for pairs +-offset, which makes up for the half height. Averaging over whole faces finds
+a bias of one grey value that gradient ratios at single voxels miss. About 1.4 is usual for
 untouched tissue; the same score of an unblocked volume (the reference, or the interpolated input)
-is the control.
+is the control. Scanning the difference between the result and the interpolated input instead of the
+result takes the tissue away and leaves the seams.
 
-Restored sections repeat with the restoration factor, which divides the block: offsets are therefore
-compared only with those of the same place between measured sections (`spacing`).
+Restored sections repeat with the restoration factor, which divides the block: offsets are compared
+only with those at the same place between measured sections (`spacing`).
 """
 
 from __future__ import annotations
@@ -25,66 +30,61 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.stats import chi2
 
 from emgen.geometry import Box, Zyx, zyx
 
 Verdict = Literal["pass", "warn", "fail"]
 Axis = Literal["z", "y", "x"]
+AXES: tuple[Axis, Axis, Axis] = ("z", "y", "x")
 
-# The score relative to its control.
+# Scores beside a control of the usual height; a higher control raises both in proportion.
 WARN = 2.0
 FAIL = 3.0
+USUAL = 1.4
 
-# A step and its two neighbours take one voxel before the face's pair and one after it.
-MARGIN = 2
-# Regions of about this many voxels a side are read at a time by `scan`.
+# `scan` reads regions of about so many voxels a side.
 REGION = 192
+# Neighbouring second differences are correlated by construction; at twice this distance no longer.
+SMALLEST_PAIR = 2
 
 
 @dataclass(frozen=True, eq=False)
-class StepSums:
-    """Per axis (z, y, x) and offset in the block: squared steps, times face area, and their number.
+class FaceMeans:
+    """Mean grey values over block faces, for every plane across z, y and x.
 
-    The area makes small faces at the rim of a volume, whose means are noisier, count alike.
+    `means[k]` is (planes, columns, columns) for axis k, `areas[k]` the voxels of each face.
     """
 
     block: Zyx
-    squares: tuple[np.ndarray, np.ndarray, np.ndarray]
-    counts: tuple[np.ndarray, np.ndarray, np.ndarray]
-
-    def __add__(self, other: StepSums) -> StepSums:
-        """Both regions together; `ValueError` where they were folded by different blocks."""
-        if self.block != other.block:
-            raise ValueError(f"steps folded by {self.block} and by {other.block} do not add up")
-        z, y, x = (a + b for a, b in zip(self.squares, other.squares, strict=True))
-        k, j, i = (a + b for a, b in zip(self.counts, other.counts, strict=True))
-        return StepSums(self.block, (z, y, x), (k, j, i))
-
-    @classmethod
-    def empty(cls, block: Sequence[int]) -> StepSums:
-        z, y, x = (np.zeros(n) for n in zyx(block))
-        return cls(zyx(block), (z, y, x), (z.astype(int), y.astype(int), x.astype(int)))
+    means: tuple[np.ndarray, np.ndarray, np.ndarray]
+    areas: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class SeamScore:
-    """The folded face-step score of one axis.
+    """The folded face-step score along one axis.
 
-    `score` is None where the axis has no face between blocks; `offset` (voxels into the block) is
-    where it was found; `profile` is the root mean square step per offset over its median.
+    `score` is None where the axis has no face between blocks. `offset` is where it was found, in
+    voxels from the block face (a pair +-offset when `paired`), `height` the root mean square step
+    there beyond the usual, in grey values. `chance` is the score that as many faces without
+    seams stay below, 19 times in 20. `profile[o]` is the relative step at offset o in a block.
     """
 
     axis: Axis
     score: float | None
     offset: int | None
+    paired: bool
+    height: float
+    chance: float
     profile: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class SeamReport:
-    """One axis beside its control: `relative` is score over control, and decides the verdict.
+    """One axis beside its control.
 
-    Without a control the score itself decides; without a score the axis passes.
+    `relative` is the score, less where control or chance are above the usual 1.4, and decides.
     """
 
     seam: SeamScore
@@ -93,57 +93,87 @@ class SeamReport:
     verdict: Verdict
 
 
-def scan(read: Callable[[Box], np.ndarray], shape: Zyx, block: Zyx) -> StepSums:
-    """The steps of a whole volume (z, y, x), read region by region.
+@dataclass(frozen=True, eq=False)
+class _Folded:
+    """Root mean square of `samples` steps per offset, and the usual value to hold against each."""
+
+    rms: np.ndarray
+    usual: np.ndarray
+    samples: int
+
+    @property
+    def relative(self) -> np.ndarray:
+        ratio = np.zeros_like(self.rms)
+        np.divide(self.rms, self.usual, out=ratio, where=self.usual > 0)
+        return ratio
+
+    @property
+    def chance(self) -> float:
+        """What the largest of so many root mean squares over their median stays below, 19 times in 20.
+
+        Few faces make a high score by themselves. Normal, independent steps are assumed.
+        """
+        largest = chi2.ppf(0.95 ** (1 / len(self.rms)), self.samples)
+        return float(np.sqrt(largest / chi2.ppf(0.5, self.samples)))
+
+    @property
+    def excess(self) -> float:
+        return float(self.relative.max()) / self.chance
+
+
+def scan(
+    read: Callable[[Box], np.ndarray], shape: Sequence[int], block: Sequence[int]
+) -> FaceMeans:
+    """The face means of a whole volume (z, y, x), read region by region.
 
     `read` returns the voxels of a box, as `Volume.read` does; for an array pass
-    `lambda box: array[box.slices]`. Memory is that of one region of about 192 voxels a side.
+    `lambda box: array[box.slices]`. Memory: one region of about 192 voxels a side, and the
+    means, about three numbers for every block face of voxels in the volume.
     """
-    sums = StepSums.empty(block)
-    for core in _regions(shape, block):
-        outer = core.grow((MARGIN,) * 3).clip(shape)
-        sums = sums + face_steps(read(outer), outer, core, block)
-    return sums
+    shape, block = zyx(shape), zyx(block)
+    columns = [-(-n // size) for n, size in zip(shape, block, strict=True)]
+    sums = [np.zeros((shape[k], *(columns[i] for i in _others(k)))) for k in range(3)]
+    for region in _regions(shape, block):
+        array = np.asarray(read(region), dtype=np.float64)
+        for k in range(3):
+            i, j = _others(k)
+            cuts = [np.arange(0, region.shape[axis], block[axis]) for axis in (i, j)]
+            own = tuple(
+                slice(region.start[axis] // block[axis], -(-region.stop[axis] // block[axis]))
+                for axis in (i, j)
+            )
+            planes = slice(region.start[k], region.stop[k])
+            rows = np.add.reduceat(np.moveaxis(array, k, 0), cuts[1], axis=2)
+            sums[k][(planes, *own)] += np.add.reduceat(rows, cuts[0], axis=1)
+    z, y, x = (_areas(shape, block, k) for k in range(3))
+    a, b, c = (total / area for total, area in zip(sums, (z, y, x), strict=True))
+    return FaceMeans(block, (a, b, c), (z, y, x))
 
 
-def face_steps(array: np.ndarray, outer: Box, core: Box, block: Zyx) -> StepSums:
-    """The steps at the faces inside `core`, from the voxels of `outer`, both in volume coordinates.
-
-    Cores that tile a volume, each with two voxels more around it where the volume has them, count
-    every face once. They should start at block corners: face columns are cut from there.
-    """
-    if array.shape != outer.shape or not outer.contains(core):
-        raise ValueError(
-            f"expected an array of {outer.shape} around {core}, found {array.shape} of {outer}"
-        )
-    squares, counts = zip(
-        *(_steps_along(axis, array, outer, core, block) for axis in range(3)), strict=True
-    )
-    return StepSums(zyx(block), squares, counts)
-
-
-def score(sums: StepSums, spacing: Sequence[int] = (1, 1, 1)) -> tuple[SeamScore, ...]:
+def score(faces: FaceMeans, spacing: Sequence[int] = (1, 1, 1)) -> tuple[SeamScore, ...]:
     """The scores along z, y and x. `spacing` is the distance of measured sections in voxels."""
     return tuple(
-        _score_axis(axis, squares, counts, step)
-        for axis, squares, counts, step in zip(
-            _AXES, sums.squares, sums.counts, zyx(spacing), strict=True
+        _score_axis(axis, _second_differences(means), areas, period, step)
+        for axis, means, areas, period, step in zip(
+            AXES, faces.means, faces.areas, faces.block, zyx(spacing), strict=True
         )
     )
 
 
-def compare(seams: Sequence[SeamScore], controls: Sequence[SeamScore] | None) -> list[SeamReport]:
-    """Every axis with its control: warn beyond 2 times the control, fail beyond 3 times."""
+def compare(
+    seams: Sequence[SeamScore], controls: Sequence[SeamScore] | None = None
+) -> tuple[SeamReport, ...]:
+    """Every axis beside its control: warn beyond 2, fail beyond 3, in proportion to the control.
+
+    An axis without a face between blocks passes.
+    """
     reports = []
     for k, seam in enumerate(seams):
         control = controls[k].score if controls is not None else None
-        # A control below 1 cannot be: the largest is never below the median.
-        relative = seam.score / max(control or 1.0, 1.0) if seam.score is not None else None
+        usual = max(control or 0.0, seam.chance, USUAL)
+        relative = None if seam.score is None else seam.score * USUAL / usual
         reports.append(SeamReport(seam, control, relative, _verdict(relative)))
-    return reports
-
-
-_AXES: tuple[Axis, Axis, Axis] = ("z", "y", "x")
+    return tuple(reports)
 
 
 def _verdict(relative: float | None) -> Verdict:
@@ -152,68 +182,101 @@ def _verdict(relative: float | None) -> Verdict:
     return "warn" if relative <= FAIL else "fail"
 
 
+def _others(axis: int) -> tuple[int, int]:
+    i, j = (k for k in range(3) if k != axis)
+    return i, j
+
+
 def _regions(shape: Zyx, block: Zyx) -> Iterator[Box]:
+    """Boxes of whole blocks that tile the volume."""
     side = [size * max(1, REGION // size) for size in block]
     starts = [range(0, n, s) for n, s in zip(shape, side, strict=True)]
     for corner in itertools.product(*starts):
-        stop = [c + s for c, s in zip(corner, side, strict=True)]
-        yield Box(zyx(corner), zyx(stop)).clip(shape)
+        stop = zyx([c + s for c, s in zip(corner, side, strict=True)])
+        yield Box(zyx(corner), stop).clip(shape)
 
 
-def _steps_along(
-    axis: int, array: np.ndarray, outer: Box, core: Box, block: Zyx
-) -> tuple[np.ndarray, np.ndarray]:
-    """Folded squares and counts along one axis; the face before voxel p has offset p mod block."""
-    period = block[axis]
-    inner = list(core.relative_to(outer).slices)
-    inner[axis] = slice(None)
-    means, area = _face_means(np.moveaxis(array[tuple(inner)], axis, 0), axis, core, block)
-    steps = np.diff(means, axis=0)
-    second = steps[1:-1] - (steps[:-2] + steps[2:]) / 2
-    position = outer.start[axis] + 2 + np.arange(len(second))
-    own = (position >= core.start[axis]) & (position < core.stop[axis])
-    offset = position[own] % period
-    squares = (second[own] ** 2 * area).sum(axis=(1, 2))
-    columns = np.full(len(offset), area.size)
-    return (
-        np.bincount(offset, squares, minlength=period),
-        np.bincount(offset, columns, minlength=period).astype(int),
+def _areas(shape: Zyx, block: Zyx, axis: int) -> np.ndarray:
+    """Voxels per block face across an axis; less than a whole face at the rim of the volume."""
+    sizes = [np.diff(np.append(np.arange(0, shape[k], block[k]), shape[k])) for k in _others(axis)]
+    return np.outer(*sizes)
+
+
+def _second_differences(means: np.ndarray) -> np.ndarray:
+    """The step before plane p less the mean of its neighbours, nan where one is missing."""
+    second = np.full(means.shape, np.nan)
+    step = np.diff(means, axis=0)
+    if len(step) >= 3:
+        second[2:-1] = step[1:-1] - (step[:-2] + step[2:]) / 2
+    return second
+
+
+def _score_axis(
+    axis: Axis, second: np.ndarray, areas: np.ndarray, period: int, spacing: int
+) -> SeamScore:
+    faces = np.arange(period, len(second), period)
+    if not faces.size or np.isnan(second[faces]).all():
+        return SeamScore(axis, None, None, False, 0.0, 1.0, np.zeros(period))
+    # A small face at the rim has a noisier mean: its weight makes all faces count alike.
+    weighted = second * np.sqrt(areas / areas.max())
+    single = _folded(weighted, period, spacing)
+    pairs = _folded_pairs(weighted, faces, period, spacing)
+    paired = pairs is not None and pairs.excess > single.excess
+    best = pairs if pairs is not None and paired else single
+    offset = int(best.relative.argmax())
+    height = max(0.0, float(best.rms[offset] ** 2 - best.usual[offset] ** 2)) ** 0.5
+    return SeamScore(
+        axis,
+        max(float(best.relative[offset]), 1.0),
+        offset if offset <= period // 2 else offset - period,
+        paired,
+        height,
+        best.chance,
+        single.relative,
     )
 
 
-def _face_means(
-    array: np.ndarray, axis: int, core: Box, block: Zyx
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over every block face of each plane across `axis` (first axis here), and the areas."""
-    others = [k for k in range(3) if k != axis]
-    cuts = [_cuts(core.start[k], core.stop[k], block[k]) for k in others]
-    sizes = [
-        np.diff(np.append(cut, n)) for cut, n in zip(cuts, array.shape[1:], strict=True)
-    ]
-    area = np.outer(*sizes)
-    sums = np.add.reduceat(array.astype(np.float64), cuts[1], axis=2)
-    return np.add.reduceat(sums, cuts[0], axis=1) / area, area
+def _folded(second: np.ndarray, period: int, spacing: int) -> _Folded:
+    """Steps by their offset in the block."""
+    padded = np.full((-(-len(second) // period) * period, *second.shape[1:]), np.nan)
+    padded[: len(second)] = second
+    return _against_usual(padded.reshape(-1, period, *second.shape[1:]), spacing)
 
 
-def _cuts(start: int, stop: int, size: int) -> np.ndarray:
-    """Where block faces cut [start, stop), counted from start; the first is 0."""
-    first = -(-start // size) * size
-    cuts = np.arange(first, stop, size) - start
-    return cuts if cuts.size and cuts[0] == 0 else np.append(0, cuts)
+def _folded_pairs(
+    second: np.ndarray, faces: np.ndarray, period: int, spacing: int
+) -> _Folded | None:
+    """Sums of the two steps at equal distance before and after a block face, by that distance.
+
+    None where blocks are too small for a pair.
+    """
+    offsets = np.arange(SMALLEST_PAIR, (period + 1) // 2)
+    if not offsets.size:
+        return None
+    whole = faces[(faces + offsets[-1] < len(second)) & (faces >= offsets[-1])]
+    if not whole.size:
+        return None
+    summed = second[whole[:, None] + offsets] + second[whole[:, None] - offsets]
+    # Leading offsets that hold no pair are filled so that an index is an offset.
+    empty = np.full((len(whole), SMALLEST_PAIR, *second.shape[1:]), np.nan)
+    return _against_usual(np.concatenate([empty, summed / np.sqrt(2)], axis=1), spacing)
 
 
-def _score_axis(axis: Axis, squares: np.ndarray, counts: np.ndarray, spacing: int) -> SeamScore:
-    # A face between blocks is a step of offset 0; a volume of one block has none.
-    if not counts[0] or squares.sum() == 0:
-        return SeamScore(axis, None, None, np.zeros(len(counts)))
-    rms = np.sqrt(squares / np.maximum(counts, 1))
-    usual = np.empty_like(rms)
+def _against_usual(folded: np.ndarray, spacing: int) -> _Folded:
+    """Root mean squares of (blocks, offsets, columns, columns) per offset, nan left out.
+
+    Usual is the median over the offsets at the same place between measured sections.
+    """
+    known = ~np.isnan(folded)
+    counts = known.sum((0, 2, 3))
+    rms = np.sqrt((np.where(known, folded, 0.0) ** 2).sum((0, 2, 3)) / np.maximum(counts, 1))
+    usual = np.zeros_like(rms)
     for place in range(min(spacing, len(rms))):
-        # The lower of two middle values: where a place recurs only twice, one may be the seam.
-        usual[place::spacing] = np.quantile(rms[place::spacing], 0.5, method="lower")
-    # Where nothing usually happens (between the knots of a linear interpolation), rounding
-    # must not look like a seam.
-    usual = np.maximum(usual, 0.01 * np.sqrt(squares.sum() / counts.sum()))
-    profile = np.where(counts > 0, rms / usual, 0.0)
-    offset = int(profile.argmax())
-    return SeamScore(axis, max(float(profile[offset]), 1.0), offset, profile)
+        seen = rms[place::spacing][counts[place::spacing] > 0]
+        if seen.size:
+            # The lower of two middle values: of two offsets at a place, one may be the seam.
+            usual[place::spacing] = np.quantile(seen, 0.5, method="lower")
+    # Between the knots of a linear interpolation nothing happens but rounding, which must not
+    # look like a seam.
+    floor = 0.01 * float(np.sqrt(np.mean(rms**2)))
+    return _Folded(rms, np.maximum(usual, floor), int(counts[counts > 0].min()))

@@ -1,0 +1,83 @@
+"""What a prior is: its weights file, and the JSON card beside it. Needs no torch.
+
+`NAME.safetensors` holds the weights; `NAME.json` says what they are, what they learnt from and how
+well they denoise. A card belongs to one file: it holds the file's sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emgen.errors import EmgenError
+
+SHIPPED = Path(__file__).parent / "weights"
+PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A prior's weights file and what its card says.
+
+    Attributes:
+        path: of the weights.
+        name: for people.
+        sha256: of the weights file, checked against the file when the card is read.
+        architecture: arguments of `emgen.prior.network.Prior`.
+        facts: everything else: data, steps, seed, validation.
+    """
+
+    path: Path
+    name: str
+    sha256: str
+    architecture: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def digest(self) -> dict[str, Any]:
+        """What a plan and a report say about the prior."""
+        return {"name": self.name, "sha256": self.sha256, "file": self.path.name, **self.facts}
+
+
+def resolve(name: str) -> Card:
+    """The card of a shipped prior or of a weights file, checked against the weights.
+
+    Raises:
+        EmgenError: no such prior, no or another card, or damaged weights.
+    """
+    path = _weights_path(name)
+    card = path.with_suffix(".json")
+    if not card.exists():
+        raise EmgenError(f"the prior {path} has no card: expected {card} beside it, as `emgen train` writes it")
+    try:
+        facts = json.loads(card.read_text())
+        found = Card(path, facts.pop("name"), facts.pop("sha256"), facts.pop("architecture"), facts)
+    except (json.JSONDecodeError, KeyError, AttributeError) as error:
+        raise EmgenError(f"{card} is not the card of a prior ({type(error).__name__}: {error}); restore the file") from None
+    actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    if actual != found.sha256:
+        raise EmgenError(
+            f"the prior {path} is not the file its card describes: expected sha256 {found.sha256[:12]}…, found {actual[:12]}…; "
+            "it is damaged, or the card belongs to another file"
+        )
+    return found
+
+
+def _weights_path(name: str) -> Path:
+    if name.endswith(PICKLES):
+        raise EmgenError(
+            f"the prior {name} is a pickle, which can run any program when it is read; convert its tensors to "
+            ".safetensors on a machine you trust and give that file"
+        )
+    if name.endswith(".safetensors"):
+        path = Path(name)
+    elif "/" not in name:
+        path = SHIPPED / f"{name}.safetensors"
+    else:
+        raise EmgenError(f"the prior {name} is neither a shipped name nor a .safetensors file")
+    if not path.is_file():
+        shipped = ", ".join(sorted(each.stem for each in SHIPPED.glob("*.safetensors"))) or "none"
+        raise EmgenError(f"there is no prior {name}; shipped are: {shipped}; or give the path of a .safetensors file")
+    return path

@@ -1,0 +1,60 @@
+"""Weights to and from files: safetensors and a JSON card, never pickles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from emgen import __version__
+from emgen.errors import EmgenError
+from emgen.prior.card import Card, resolve
+from emgen.prior.network import Prior
+
+
+def load(name: str) -> tuple[Prior, Card]:
+    """A shipped prior by its name, or one from a .safetensors file.
+
+    Raises:
+        EmgenError: missing, damaged, without its card, or weights of another network.
+    """
+    card = resolve(name)
+    try:
+        prior = Prior(**card.architecture)
+        prior.load_state_dict({key: value.float() for key, value in load_file(card.path).items()})
+    except (SafetensorError, OSError) as error:
+        raise EmgenError(f"the prior {card.path} cannot be read ({error}); it is not a safetensors file, or damaged") from None
+    except (RuntimeError, TypeError, ValueError) as error:
+        first = str(error).strip().splitlines()
+        raise EmgenError(f"the weights in {card.path} do not fit the network that its card describes: {' '.join(first[:2])}") from None
+    return prior.eval(), card
+
+
+def save(prior: Prior, path: Path, name: str, architecture: dict[str, Any], facts: dict[str, Any]) -> Card:
+    """Write weights and card; the weights file appears whole or not at all.
+
+    Args:
+        prior: the network.
+        path: ends in .safetensors.
+        name: for people.
+        architecture: arguments of `Prior` that make this network.
+        facts: data, steps, seed, validation and what else users should know.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({key: value.detach().contiguous() for key, value in prior.state_dict().items()}, partial)
+    card = {
+        "name": name,
+        "sha256": hashlib.sha256(partial.read_bytes()).hexdigest(),
+        "emgen": __version__,
+        "parameters": sum(p.numel() for p in prior.parameters()),
+        "architecture": architecture,
+        **facts,
+    }
+    os.replace(partial, path)
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    return resolve(str(path))

@@ -1,0 +1,111 @@
+"""The network: diffusers' UNet2DModel as velocity(x, t) on planes of any size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from diffusers import UNet2DModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+TIME_SCALE = 1000.0  # UNet2DModel expects diffusion steps
+
+
+class PixelNorm(nn.Module):
+    """Layer norm over the channels of each pixel.
+
+    GroupNorm takes its statistics from the whole plane, so a voxel's value would depend on where the
+    borders of its block fall. This looks at nothing beyond the pixel.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x and result (n, channels, h, w)."""
+        last = x.permute(0, 2, 3, 1)
+        return functional.layer_norm(last, self.weight.shape, self.weight, self.bias, 1e-5).permute(0, 3, 1, 2)
+
+
+class Prior(nn.Module):
+    """A velocity on stacks of planes (n, 1, h, w) of any size.
+
+    Args:
+        channels: of each level, finest first.
+        layers: residual blocks per level.
+        unshuffle: pixels folded into channels before the first level; 2 costs a quarter of 1.
+        norm: "pixel" makes the network local; "group" is diffusers' own.
+        attention: levels with self-attention; they tie a plane's pixels together, so give such a
+            network tiles of the size it was trained on.
+        dropout: while training.
+        options: further arguments of UNet2DModel.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (32, 64, 96),
+        layers: int = 1,
+        unshuffle: int = 2,
+        norm: Literal["pixel", "group"] = "pixel",
+        attention: Sequence[int] = (),
+        dropout: float = 0.0,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if norm not in ("pixel", "group"):
+            raise ValueError(f'norm must be "pixel" or "group", not {norm!r}')
+        levels = range(len(channels))
+        self.unshuffle = unshuffle
+        self.multiple = unshuffle * 2 ** (len(channels) - 1)
+        self.unet = UNet2DModel(
+            **{
+                "in_channels": unshuffle**2,
+                "out_channels": unshuffle**2,
+                "layers_per_block": layers,
+                "block_out_channels": tuple(channels),
+                "down_block_types": tuple("AttnDownBlock2D" if i in attention else "DownBlock2D" for i in levels),
+                "up_block_types": tuple("AttnUpBlock2D" if i in attention else "UpBlock2D" for i in reversed(levels)),
+                "add_attention": bool(attention),
+                "norm_num_groups": math.gcd(32, *channels),
+                "dropout": dropout,
+                **(options or {}),
+            }
+        )
+        if norm == "pixel":
+            _replace_group_norms(self.unet)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """The velocity of planes x (n, 1, h, w) at times t (n,), shape of x."""
+        height, width = x.shape[-2:]
+        folded = functional.pixel_unshuffle(_padded(x, self.multiple), self.unshuffle)
+        v = self.unet(folded.contiguous(memory_format=torch.channels_last), t * TIME_SCALE).sample
+        return functional.pixel_shuffle(v, self.unshuffle)[..., :height, :width]
+
+    def velocity(self, x: Tensor, t: float) -> Tensor:
+        """The same at one time for all planes."""
+        return self(x, torch.full((len(x),), t, device=x.device))
+
+
+def _replace_group_norms(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.GroupNorm):
+            setattr(module, name, PixelNorm(child.num_channels))
+        else:
+            _replace_group_norms(child)
+
+
+def _padded(x: Tensor, multiple: int) -> Tensor:
+    """Mirrored at the bottom and the right up to whole multiples, also where it is smaller than the mirror image."""
+    for axis in (-2, -1):
+        length = x.shape[axis]
+        missing = -length % multiple
+        if missing:
+            index = torch.arange(length + missing, device=x.device) % max(2 * length - 2, 1)
+            x = x.index_select(axis, torch.where(index < length, index, 2 * length - 2 - index))
+    return x

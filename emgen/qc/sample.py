@@ -1,0 +1,157 @@
+"""Which part of a volume is measured, and the voxels to measure there.
+
+    volume    |----------|----------|----------|----------|      cells of at most qc.tile voxels
+    tiles          x                     x                       at most qc.tiles of them, spread evenly
+
+Cells do not overlap, so no voxel and no object counts twice; a small volume is measured whole.
+Nothing is drawn by chance: the same settings measure the same voxels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from emgen.geometry import Box, Zyx, zyx
+from emgen.plan import Plan
+from emgen.volume import Volume
+
+Candidate = Literal["restored", "interpolated"]
+CANDIDATES: tuple[Candidate, Candidate] = ("restored", "interpolated")
+T = TypeVar("T")
+
+
+def spread(shape: Zyx, tile: Zyx, most: int) -> list[Box]:
+    """At most `most` boxes of at most `tile` voxels, evenly spread over a volume of `shape` (z, y, x).
+
+    If the cells that it takes to cover the volume are no more than `most`, it is all of them.
+
+    >>> [box.start for box in spread((100, 40, 400), (100, 100, 100), 2)]
+    [(0, 0, 100), (0, 0, 300)]
+    """
+    if min(shape) < 1 or min(tile) < 1 or most < 1:
+        raise ValueError(
+            f"expected a positive shape, tile and number of tiles, found {shape}, {tile}, {most}"
+        )
+    cells = zyx([-(-n // t) for n, t in zip(shape, tile, strict=True)])
+    counts = _counts(cells, most)
+    places = [
+        [(2 * i + 1) * c // (2 * m) for i in range(m)] for c, m in zip(cells, counts, strict=True)
+    ]
+    return [
+        Box(
+            zyx([p * n // c for p, n, c in zip(place, shape, cells, strict=True)]),
+            zyx([(p + 1) * n // c for p, n, c in zip(place, shape, cells, strict=True)]),
+        )
+        for place in itertools.product(*places)
+    ]
+
+
+def _counts(cells: Zyx, most: int) -> Zyx:
+    """How many cells to take along each axis: as even a share of every axis as `most` allows."""
+    counts = [1, 1, 1]
+    while counts != list(cells):
+        for axis in sorted(range(3), key=lambda k: counts[k] / cells[k]):
+            more = [m + (k == axis) for k, m in enumerate(counts)]
+            if more[axis] <= cells[axis] and np.prod(more) <= most:
+                counts = more
+                break
+        else:
+            break
+    return zyx(counts)
+
+
+def whole_blocks(shape: Zyx, block: Zyx, most: int) -> Box:
+    """A box of whole blocks in the middle of a volume with about `most` voxels, or the whole volume.
+
+    Where seams are sought: neighbouring blocks have to be together, and every axis needs some faces.
+    """
+    counts = zyx([-(-n // b) for n, b in zip(shape, block, strict=True)])
+    taken = _counts(counts, max(1, most // int(np.prod(block))))
+    first = [(n - m) // 2 for n, m in zip(counts, taken, strict=True)]
+    start = zyx([i * b for i, b in zip(first, block, strict=True)])
+    stop = zyx([(i + m) * b for i, m, b in zip(first, taken, block, strict=True)])
+    return Box(start, stop).clip(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """The voxels of one box in grey values, (z, y, x) float32: restored, interpolated and the reference."""
+
+    box: Box
+    restored: npt.NDArray[np.float32]
+    interpolated: npt.NDArray[np.float32]
+    reference: npt.NDArray[np.float32] | None
+
+    def candidate(self, name: Candidate) -> npt.NDArray[np.float32]:
+        """One of the two volumes that are compared with everything else."""
+        return self.restored if name == "restored" else self.interpolated
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What of a run is measured.
+
+    Attributes:
+        plan: of the run.
+        restored: its output.
+        measured: its input.
+        reference: ground truth on the output's voxels, if there is one.
+        boxes: the tiles, of the output; extrapolated sections are not among them.
+    """
+
+    plan: Plan
+    restored: Volume
+    measured: Volume
+    reference: Volume | None
+    boxes: tuple[Box, ...]
+
+    @classmethod
+    def of(cls, plan: Plan, restored: str | Path) -> Sample:
+        """The sample of a run whose output is at `restored`.
+
+        Raises:
+            EmgenError: a volume cannot be opened.
+        """
+        qc = plan.config.qc
+        return cls(
+            plan,
+            Volume.open(restored),
+            Volume.open(plan.config.input.volume),
+            Volume.open(qc.reference) if qc.reference else None,
+            tuple(spread(supported(plan).shape, qc.tile, qc.tiles)),
+        )
+
+    @property
+    def middle(self) -> Box:
+        """The tile in the middle of the list."""
+        return self.boxes[len(self.boxes) // 2]
+
+    def read(self, box: Box) -> Tile:
+        """The voxels of any box of the output."""
+        return Tile(
+            box,
+            self.restored.read(box).astype(np.float32),
+            self.plan.interpolated(self.measured, box),
+            None if self.reference is None else self.reference.read(box).astype(np.float32),
+        )
+
+    def map(self, function: Callable[[Box], T], threads: int = 1) -> Iterator[T]:
+        """`function` of every tile's box, in order."""
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(function, self.boxes)
+
+
+def supported(plan: Plan) -> Box:
+    """The output sections that measured ones lie on both sides of."""
+    if plan.extrapolated is None:
+        return Box.whole(plan.shape)
+    depth = plan.extrapolated.start[0]
+    return Box((0, 0, 0), (depth, plan.shape[1], plan.shape[2]))

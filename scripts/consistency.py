@@ -1,0 +1,20 @@
+"""The result degraded again, against the input."""
+
+import torch
+
+from emgen.log import logged
+from emgen.plan import Plan
+from emgen.qc.measure import consistency
+from emgen.qc.sample import Sample
+from emgen.restore import operator
+
+with logged(snakemake.log[0]):
+    torch.set_num_threads(1)  # tiles are shared out to threads
+    plan = Plan.read(snakemake.input.plan)
+
+    def degrade(box, voxels):
+        physics = operator(plan, box)
+        return physics.footprint, physics(torch.from_numpy(voxels)).numpy()
+
+    sample = Sample.of(plan, snakemake.params.volume)
+    consistency(sample, degrade, snakemake.threads).write(snakemake.output.figures)

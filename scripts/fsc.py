@@ -1,0 +1,10 @@
+"""Fourier shell correlation of the result and of linear interpolation with the reference."""
+
+from emgen.log import logged
+from emgen.plan import Plan
+from emgen.qc.measure import fsc
+from emgen.qc.sample import Sample
+
+with logged(snakemake.log[0]):
+    sample = Sample.of(Plan.read(snakemake.input.plan), snakemake.params.volume)
+    fsc(sample, snakemake.threads).write(snakemake.output.figures)

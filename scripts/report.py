@@ -1,0 +1,44 @@
+"""Judge the figures into summary.json, and show them in report.html."""
+
+from pathlib import Path
+
+import numpy as np
+
+from emgen.log import logged
+from emgen.plan import Plan
+from emgen.qc import report, summary
+from emgen.qc.measure import uncertainty
+from emgen.qc.sample import Sample
+from emgen.qc.verdict import summarise
+from emgen.volume import Volume
+
+KINDS = {
+    kind.__name__.lower(): kind
+    for kind in (
+        summary.Seams,
+        summary.Consistency,
+        summary.Image,
+        summary.Fsc,
+        summary.Segmentation,
+    )
+}
+
+with logged(snakemake.log[0]):
+    given, run = dict(snakemake.input.items()), Path(snakemake.params.run)
+    plan = Plan.read(given["plan"])
+    sample = Sample.of(plan, run / "restored.ome.zarr")
+    spread = Volume.open(run / "uncertainty.ome.zarr") if plan.config.restore.samples > 1 else None
+    figures = {name: kind.read(given[name]) for name, kind in KINDS.items() if name in given}
+    found = summarise(plan, **figures, uncertainty=uncertainty(sample, spread) if spread else None)
+    found.write(snakemake.output.summary)
+    page = report.render(
+        report.Findings(
+            summary=found,
+            sample=sample,
+            facts=report.read_facts(given["facts"]),
+            times=report.rule_times(run / "benchmarks"),
+            spread=spread,
+            segments=np.load(given["section"]) if "section" in given else None,
+        )
+    )
+    Path(snakemake.output.html).write_text(page, encoding="utf-8")

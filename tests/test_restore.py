@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+import torch
+from runs import CORNER, measured, read, restore, settings
+
+from emgen.config import parse
+from emgen.errors import EmgenError
+from emgen.geometry import Box
+from emgen.plan import draft, make
+from emgen.restore import Restorer, halved, open_results, operator, restore_job
+from emgen.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    return measured(tmp_path_factory.mktemp("input"))
+
+
+@pytest.fixture(scope="module")
+def result(volume, tmp_path_factory):
+    return restore(tmp_path_factory.mktemp("run"), settings(volume))
+
+
+def test_measured_sections_come_back_unchanged(volume, result):
+    plan, voxels = result
+    assert voxels.shape == (36, 40, 40)
+    assert (voxels[::6] == Volume.open(volume).read(Box.whole(plan.measured_shape))).all()
+
+
+def test_sections_between_are_no_interpolation_yet_near_it(volume, result):
+    plan, voxels = result
+    linear = plan.interpolated(Volume.open(volume), Box.whole(plan.shape))
+    inner = np.delete(np.arange(31), np.arange(0, 31, 6))
+    difference = np.abs(voxels[inner] - linear[inner])
+    assert 1 < difference.mean() < 30
+
+
+@pytest.mark.parametrize(("per_job", "workers"), [(1, 1), (3, 2), (100, 3)])
+def test_any_division_gives_the_same_voxels(volume, result, tmp_path, per_job, workers):
+    _, voxels = restore(tmp_path, settings(volume, grid={"blocks_per_job": per_job}), workers)
+    assert (voxels == result[1]).all()
+
+
+def test_a_restart_does_only_what_is_missing(volume, result, tmp_path):
+    plan = result[0]
+    results = open_results(plan, 0, tmp_path / "0.zarr")
+    outer = plan.grid[1].outer
+    restorer = Restorer(plan)
+    results.write(1, restorer(outer, Volume.open(volume).read(plan.support(outer))))
+    facts = restore_job(plan, 0, tmp_path / "0.zarr", "cpu", 1, lambda text: None)
+    assert (facts["blocks"], facts["found"]) == (4, 1)
+
+
+def test_another_seed_gives_another_sample(volume, result, tmp_path):
+    _, voxels = restore(tmp_path, settings(volume, restore={"steps": 3, "seed": 1}))
+    assert (voxels != result[1]).mean() > 0.3
+
+
+def test_several_samples_give_their_mean_and_spread(volume, tmp_path):
+    plan = make(draft(parse(settings(volume, restore={"steps": 2, "samples": 3}))))
+    outer = plan.grid[0].outer
+    voxels = Volume.open(volume).read(plan.support(outer))
+    restorer = Restorer(plan)
+    fields = restorer(outer, voxels)
+    assert fields["std"].dtype == np.float32 and list(fields) == ["std", "mean"]
+    # measured sections do not vary; sections between them do
+    assert fields["std"][::6].max() < 1e-3 < fields["std"][3].mean()
+
+
+MODES = [
+    {"mode": "isotropic", "section": "mean"},
+    {"mode": "isotropic", "section": "gaussian"},
+    {"mode": "isotropic", "sampler": "em-generalist"},
+    {"mode": "denoise"},
+    {"mode": "denoise", "noise": 12.0, "sampler": "em-generalist"},
+    {"mode": "superres", "factor": 2},
+    {"mode": "deblur", "psf": {"sigma": 1.0}},
+]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: "-".join(map(str, mode.values())))
+def test_every_mode_restores_real_data(volume, tmp_path, mode):
+    grid = {"block": [16, 48, 48], "halo": [4, 8, 8]} if mode["mode"] != "isotropic" else {}
+    output = {"shard": [16, 48, 48], "chunk": [16, 48, 48]} if grid else {}
+    plan, voxels = restore(tmp_path, settings(volume, restore={"steps": 3, **mode}, grid=grid, output=output))
+    factor = mode.get("factor", 1)
+    assert voxels.shape == ((36, 40, 40) if mode["mode"] == "isotropic" else (6, 40 * factor, 40 * factor))
+    linear = plan.interpolated(Volume.open(volume), Box.whole(plan.shape))
+    assert np.corrcoef(voxels.ravel(), linear.ravel())[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_every_type_keeps_its_type_and_measured_values(tmp_path, dtype):
+    volume = measured(tmp_path, Box((0, 0, 0), (2, 17, 19)), dtype=dtype, change=lambda v: v.astype(np.float64) * 1.5 - 40)
+    _, voxels = restore(tmp_path / "run", settings(volume, restore={"steps": 1}))
+    stored = Volume.open(volume).read(Box.whole((2, 17, 19)))
+    assert voxels.dtype == dtype
+    np.testing.assert_allclose(voxels[::6].astype(float), stored, atol=1e-3 if dtype == "float32" else 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 40), (1, 5, 7), (3, 1, 9), (2, 33, 3)])
+def test_odd_small_and_single_section_volumes(tmp_path, shape):
+    volume = measured(tmp_path, Box(CORNER.start, [a + n for a, n in zip(CORNER.start, shape, strict=True)]) if shape[0] < 6 else CORNER)
+    _, voxels = restore(tmp_path / "run", settings(volume, restore={"steps": 1}))
+    assert voxels.shape == (6 * shape[0], *shape[1:])
+
+
+def test_empty_blocks_never_reach_the_network(tmp_path, monkeypatch):
+    def half(voxels):
+        voxels = voxels.copy()
+        voxels[:, :, 10:] = 0
+        return voxels
+
+    volume = measured(tmp_path, Box((0, 0, 0), (2, 16, 160)), change=half)
+    plan = make(draft(parse(settings(volume, restore={"steps": 1}))))
+    facts = [restore_job(plan, job, tmp_path / f"{job}.zarr", "cpu", 1, lambda text: None) for job in range(plan.grid.jobs)]
+    assert sum(f["empty"] for f in facts) > sum(f["blocks"] for f in facts) / 2
+
+
+def test_nan_outside_the_sampled_boxes_is_still_found(volume, result):
+    plan = result[0]
+    outer = plan.grid[0].outer
+    voxels = Volume.open(volume).read(plan.support(outer)).astype(np.float32)
+    voxels[1, 2, 3] = np.nan
+    with pytest.raises(EmgenError, match="NaN"):
+        Restorer(plan)(outer, voxels)
+
+
+def test_a_prior_that_changed_since_the_plan_is_refused(result):
+    import dataclasses
+
+    plan = dataclasses.replace(result[0], prior={**result[0].prior, "sha256": "0" * 64})
+    with pytest.raises(EmgenError, match="has changed since the run was planned"):
+        _ = Restorer(plan).network
+
+
+def test_the_operator_of_a_plan_agrees_with_its_geometry(volume):
+    for section in ("slice", "mean", "gaussian"):
+        plan = make(draft(parse(settings(volume, restore={"section": section}))))
+        whole = operator(plan, Box.whole(plan.shape))
+        assert (whole.scale, whole.centre, whole.measured_shape) == (plan.scale, plan.centre, plan.measured_shape)
+        for index in range(len(plan.grid)):
+            box = plan.grid[index].outer
+            assert plan.support(box).contains(operator(plan, box).footprint)
+
+
+def test_a_batch_too_large_for_the_device_is_halved():
+    calls = []
+
+    def velocity(x, t):
+        calls.append(len(x))
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("full")
+        return x * t
+
+    x = torch.randn(10, 1, 4, 4)
+    assert torch.equal(halved(velocity, x, 0.5), x * 0.5)
+    assert max(calls[-1:]) <= 3
+
+    def never(x, t):
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(EmgenError, match="choose a smaller"):
+        halved(never, x, 0.5)
+
+
+def within_one_grey_value(a: np.ndarray, b: np.ndarray) -> float:
+    return float((np.abs(a.astype(int) - b.astype(int)) <= 1).mean())
+
+
+def test_read_gives_the_stored_voxels(result, tmp_path):
+    assert result[1].dtype == np.uint8
+    with pytest.raises(EmgenError):
+        read(tmp_path)

@@ -1,0 +1,336 @@
+"""Samplers against closed forms: under a Gaussian prior everything they should find is known.
+
+For x from N(0, C) the exact velocity is v(x, t) = (t C (t^2 C + (1 - t)^2)^-1 x - x) / (1 - t), and
+given y = A x + sigma eps the mean of x is m = C A^T (A C A^T + sigma^2)^-1 y. With these every
+sampler is linear in its noise, so its mean over all seeds is its result without noise.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from emgen.geometry import Box
+from emgen.interpolate import linear
+from emgen.operators import Blur, Downsample, Gaussian, Identity, Mean, Operator, Slice
+from emgen.sampler import Velocity, dps, em_generalist, flower, one_shot
+
+SHAPE = (8, 6, 6)
+SIZE = 8 * 6 * 6
+OPERATORS = [
+    Identity(SHAPE),
+    Slice(SHAPE, 2),
+    Slice(SHAPE, 4, offset=1),
+    Mean(SHAPE, 4),
+    Gaussian(SHAPE, 2, fwhm=2.0),
+    Downsample(SHAPE, 2),
+    Blur(SHAPE, 0.7),
+]
+every_operator = pytest.mark.parametrize("A", OPERATORS, ids=lambda A: type(A).__name__)
+Sampler = Callable[..., Tensor]
+
+
+def volume(seed: int, shape: tuple[int, ...] = SHAPE) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def silence(k: int) -> Tensor:
+    return torch.zeros(SHAPE, dtype=torch.float64)
+
+
+def hiss(k: int) -> Tensor:
+    return volume(1000 + k)
+
+
+def white(x: Tensor, t: float) -> Tensor:
+    """The exact velocity of N(0, 1)."""
+    return (t / (t**2 + (1 - t) ** 2) * x - x) / (1 - t)
+
+
+class Tissue:
+    """A Gaussian prior whose correlation falls off as exp(-distance / 3) on each axis."""
+
+    def __init__(self) -> None:
+        axes = [torch.arange(n, dtype=torch.float64) for n in SHAPE]
+        z, y, x = (torch.exp(-(a[:, None] - a[None]).abs() / 3) for a in axes)
+        self.covariance = torch.kron(torch.kron(z, y), x)
+        self.power, self.modes = torch.linalg.eigh(self.covariance)
+
+    def velocity(self, x: Tensor, t: float) -> Tensor:
+        gain = t * self.power / (t**2 * self.power + (1 - t) ** 2)
+        return ((self.modes @ (gain * (self.modes.T @ x.flatten()))).reshape(SHAPE) - x) / (1 - t)
+
+    def sample(self, seed: int) -> Tensor:
+        return (self.modes @ (self.power.sqrt() * volume(seed).flatten())).reshape(SHAPE)
+
+    def posterior_mean(self, A: Operator, y: Tensor, sigma: float) -> Tensor:
+        m, c = matrix(A, SHAPE), self.covariance
+        seen = m @ c @ m.T + sigma**2 * torch.eye(len(m), dtype=m.dtype)
+        return (c @ m.T @ torch.linalg.solve(seen, y.flatten())).reshape(SHAPE)
+
+
+def matrix(linear_map: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
+    """A linear map of volumes of this shape as a matrix."""
+    units = torch.eye(torch.Size(shape).numel(), dtype=torch.float64)
+    return torch.stack([linear_map(unit.reshape(shape)).flatten() for unit in units], dim=1)
+
+
+def error(x: Tensor, expected: Tensor) -> float:
+    return float((x - expected).norm() / expected.norm())
+
+
+@pytest.fixture(scope="module")
+def tissue() -> Tissue:
+    return Tissue()
+
+
+# Flower
+
+
+@every_operator
+@pytest.mark.parametrize("sigma", [0.02, 0.3, 2.0])
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_flower_finds_the_posterior_mean_of_white_noise(
+    A: Operator, sigma: float, steps: int
+) -> None:
+    # Let m solve (A^T A / s^2 + 1) m = A^T y / s^2. At t = 0: h = 0 and nu = 1, so x* = m.
+    # From x = t m: h = t^2 / (t^2 + (1 - t)^2) m, hence h / nu = c m and 1 / nu = 1 + c with
+    # c = t^2 / (1 - t)^2, and (A^T A / s^2 + 1 + c) x* = A^T y / s^2 + c m has the solution m.
+    y = volume(1, A.measured_shape)
+    start = torch.zeros(SHAPE, dtype=torch.float64)
+    x = flower(y, A, [white], silence, start=start, sigma=sigma, t0=0, steps=steps)
+    expected = A.prox(start, y, sigma**2)
+    assert torch.allclose(x, expected, atol=1e-4)
+
+
+@every_operator
+def test_flower_converges_to_the_posterior_mean(A: Operator, tissue: Tissue) -> None:
+    sigma = 0.2
+    y = A(tissue.sample(2))
+    y = y + sigma * volume(3, tuple(y.shape))
+    expected = tissue.posterior_mean(A, y, sigma)
+    start = torch.from_numpy(
+        linear(y.numpy(), Box.whole(y.shape), A.box, A.scale, A.centre)
+    ).double()
+
+    def run(steps: int, t0: float = 0.0) -> float:
+        velocities = [tissue.velocity]
+        return error(
+            flower(y, A, velocities, silence, start=start, sigma=sigma, t0=t0, steps=steps),
+            expected,
+        )
+
+    # Of first order: four times the steps, less than half the error (a quarter in the limit).
+    errors = [run(10), run(40), run(160)]
+    assert errors[1] < errors[0] / 2
+    assert errors[2] < errors[1] / 2
+    assert errors[2] < 0.06
+    # A dozen steps from the interpolation are nearer than the interpolation is, or nothing.
+    assert run(12, t0=0.5) < min(error(start, expected), 1.0)
+
+
+def test_flower_is_linear_in_its_noise(tissue: Tissue) -> None:
+    A = Mean(SHAPE, 4)
+    y, start = A(tissue.sample(4)), tissue.sample(5)
+
+    def run(noise: Callable[[int], Tensor]) -> Tensor:
+        return flower(y, A, [tissue.velocity], noise, start=start, sigma=0.1, t0=0.3, steps=5)
+
+    both = (run(hiss) + run(lambda k: -hiss(k))) / 2
+    assert not torch.allclose(run(hiss), both, atol=0.01)
+    assert torch.allclose(both, run(silence))
+
+
+def test_known_sections_come_back_to_the_bit() -> None:
+    A = Slice(SHAPE, 4, offset=1)
+    y = volume(6, A.measured_shape).float()
+
+    def some_network(x: Tensor, t: float) -> Tensor:
+        return torch.tanh(x.roll(1, 0) - 0.3 * x) + t
+
+    x = flower(
+        y,
+        A,
+        [some_network],
+        lambda k: hiss(k).float(),
+        start=torch.zeros(SHAPE),
+        sigma=0.0,
+        t0=0.4,
+        steps=7,
+    )
+    assert torch.equal(x[1::4], y)
+    assert x.dtype == torch.float32
+
+
+def test_flower_takes_planes_in_turn_with_fresh_noise_each_time() -> None:
+    seen: list[tuple[str, float]] = []
+    asked: list[int] = []
+
+    def plane(name: str) -> Velocity:
+        def velocity(x: Tensor, t: float) -> Tensor:
+            seen.append((name, t))
+            return white(x, t)
+
+        return velocity
+
+    def noise(k: int) -> Tensor:
+        asked.append(k)
+        return hiss(k)
+
+    planes = [plane("xz"), plane("yz")]
+    y = volume(7)
+    flower(y, Identity(SHAPE), planes, noise, start=y, sigma=0.1, t0=0.2, steps=4)
+    assert seen == [
+        ("xz", 0.2),
+        ("yz", pytest.approx(0.4)),
+        ("xz", pytest.approx(0.6)),
+        ("yz", pytest.approx(0.8)),
+    ]
+    assert asked == sorted(set(asked))
+
+
+# EM Generalist
+
+
+@every_operator
+def test_em_generalist_converges_to_its_limit(A: Operator, tissue: Tissue) -> None:
+    # Near t = 1 a step without noise moves x by -(1 - t)^alpha B (A x - y) - (1 - t)^2 C^-1 x. The
+    # first term dies out more slowly, so that the loop ends with A x = y and C^-1 x in the range
+    # of B: x = C B (A C B)^-1 y. For B = A^T that is the posterior mean without noise.
+    y = A(tissue.sample(8))
+    b = matrix(A.pinv, A.measured_shape)
+    cb = tissue.covariance @ b
+    limit = (cb @ torch.linalg.solve(matrix(A, SHAPE) @ cb, y.flatten())).reshape(SHAPE)
+    if isinstance(A, Identity | Blur):
+        assert error(limit, tissue.posterior_mean(A, y, 1e-5)) < 1e-3
+
+    def run(steps: int) -> float:
+        return error(
+            em_generalist(y, A, [tissue.velocity], silence, with_data=[True], steps=steps), limit
+        )
+
+    errors = [run(20), run(80), run(320)]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < (0.2 if isinstance(A, Blur) else 0.03)
+
+
+def test_em_generalist_without_data_does_not_look_at_it(tissue: Tissue) -> None:
+    A = Slice(SHAPE, 2)
+
+    def run(y: Tensor) -> Tensor:
+        return em_generalist(y, A, [tissue.velocity], hiss, with_data=[False], steps=3)
+
+    assert torch.equal(run(volume(9, A.measured_shape)), run(volume(10, A.measured_shape)))
+
+
+def test_a_larger_alpha_trusts_the_measurement_less(tissue: Tissue) -> None:
+    A = Identity(SHAPE)
+    y = tissue.sample(11)
+    weak, strong = (
+        error(em_generalist(y, A, [white], silence, with_data=[True], alpha=alpha, steps=10), y)
+        for alpha in (2.0, 0.1)
+    )
+    assert strong < weak
+
+
+# One call
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.1, 1.0])
+def test_one_shot_is_the_posterior_mean(sigma: float, tissue: Tissue) -> None:
+    y = tissue.sample(12) + sigma * volume(13)
+    if sigma == 0:
+        assert torch.equal(one_shot(y, sigma, [lambda x, t: torch.ones_like(x)]), y)
+        return
+    expected = tissue.posterior_mean(Identity(SHAPE), y, sigma)
+    assert torch.allclose(one_shot(y, sigma, [tissue.velocity]), expected)
+
+
+def test_one_shot_averages_planes(tissue: Tissue) -> None:
+    y = tissue.sample(14)
+    each = [one_shot(y, 0.5, [velocity]) for velocity in (white, tissue.velocity)]
+    assert torch.allclose(one_shot(y, 0.5, [white, tissue.velocity]), (each[0] + each[1]) / 2)
+
+
+# Diffusion posterior sampling
+
+
+def test_dps_without_guidance_samples_the_prior() -> None:
+    A = Identity(SHAPE)
+    x = dps(volume(15), A, [white], hiss, with_data=[True], scale=0.0, steps=100)
+    assert float(x.std()) == pytest.approx(1, abs=0.15)  # four standard errors of 288 voxels
+    assert not x.requires_grad
+
+
+def test_dps_is_drawn_to_the_measurement(tissue: Tissue) -> None:
+    A = Mean(SHAPE, 4)
+    y = A(tissue.sample(16))
+
+    def misfit(scale: float, with_data: bool = True) -> float:
+        x = dps(y, A, [tissue.velocity], hiss, with_data=[with_data], scale=scale, steps=60)
+        return error(A(x), y)
+
+    assert misfit(0.3) < 0.3 * misfit(0.0)
+    assert misfit(0.3, with_data=False) == misfit(0.0)
+
+
+def test_one_dps_step_follows_the_gradient() -> None:
+    # From x at t = 0 with v = -x / 2: h = x / 2, and |h - y| has the gradient (h - y) / |h - y| / 2.
+    y, x = volume(17), hiss(0)
+    h = x / 2
+    found = dps(
+        y, Identity(SHAPE), [lambda x, t: -x / 2], hiss, with_data=[True], scale=0.7, steps=1
+    )
+    assert torch.allclose(found, h - 0.7 * (h - y) / (h - y).norm() / 2)
+
+
+# Contract
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "flower": lambda y, A, v, n, **more: flower(
+        y, A, v, n, **({"start": silence(0), "sigma": 0.1, "t0": 0.1, "steps": 3} | more)
+    ),
+    "em_generalist": lambda y, A, v, n, **more: em_generalist(
+        y, A, v, n, **({"with_data": [True], "steps": 3} | more)
+    ),
+    "dps": lambda y, A, v, n, **more: dps(y, A, v, n, **({"with_data": [True], "steps": 3} | more)),
+}
+every_sampler = pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS.keys())
+
+
+@every_sampler
+def test_inputs_are_never_written_to(sample: Sampler) -> None:
+    A = Mean(SHAPE, 4)
+    y, eps, start = volume(18, A.measured_shape), volume(19), volume(20)
+    before = [each.clone() for each in (y, eps, start)]
+    more = {"start": start} if sample is SAMPLERS["flower"] else {}
+    sample(y, A, [white], lambda k: eps, **more)
+    assert all(torch.equal(a, b) for a, b in zip((y, eps, start), before, strict=True))
+
+
+@every_sampler
+def test_no_steps_and_no_velocities_are_refused(sample: Sampler) -> None:
+    y = volume(21)
+    with pytest.raises(ValueError, match="at least one velocity and one step"):
+        sample(y, Identity(SHAPE), [white], silence, steps=0)
+    with pytest.raises(ValueError, match="at least one velocity and one step"):
+        sample(y, Identity(SHAPE), [], silence)
+
+
+@pytest.mark.parametrize("wrong", [{"t0": 1.0}, {"t0": -0.1}, {"sigma": -1.0}])
+def test_flower_refuses_nonsense(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="expected 0 <= t0 < 1 and sigma >= 0"):
+        SAMPLERS["flower"](volume(22), Identity(SHAPE), [white], silence, **wrong)
+
+
+@pytest.mark.parametrize("name", ["em_generalist", "dps"])
+def test_every_plane_needs_its_word(name: str) -> None:
+    with pytest.raises(ValueError, match="expected 1 planes in with_data; found 2"):
+        SAMPLERS[name](volume(23), Identity(SHAPE), [white], silence, with_data=[True, False])
+
+
+def test_one_shot_refuses_negative_noise() -> None:
+    with pytest.raises(ValueError, match="sigma must not be negative"):
+        one_shot(volume(24), -0.1, [white])

@@ -1,0 +1,153 @@
+"""The workflow through Snakemake: what comes out, how it is divided, how it goes on, what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from runs import ROOT, command, environment, measured, read, settings, snakemake
+
+from emgen.geometry import Box
+from emgen.volume import Volume
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    return measured(tmp_path_factory.mktemp("input"))
+
+
+@pytest.fixture(scope="module")
+def finished(volume, tmp_path_factory):
+    """A complete run with a reference, QC and report."""
+    folder = tmp_path_factory.mktemp("run")
+    whole = Volume.open(ROOT / "demo/reference.ome.zarr")
+    reference = folder / "reference.ome.zarr"
+    target = Volume.create(reference, (36, 40, 40), "uint8", whole.voxel, chunk=(36, 40, 40), shard=(36, 40, 40))
+    target.write(Box.whole((36, 40, 40)), whole.read(Box((0, 30, 40), (36, 70, 80))))
+    config = settings(volume, qc={"reference": str(reference)})
+    done = snakemake(folder, config)
+    assert done.returncode == 0, done.stderr
+    return folder, config
+
+
+def test_every_promised_output_is_there(finished):
+    run = finished[0] / "results/small"
+    for name in ("report.html", "qc/summary.json", "provenance/run.json", "provenance/ro-crate-metadata.json"):
+        assert (run / name).stat().st_size > 500, name
+    volume = Volume.open(run / "restored.ome.zarr")
+    assert volume.shape == (36, 40, 40) and tuple(volume.voxel) == (8, 8, 8)
+    facts = json.loads((run / "provenance/run.json").read_text())
+    assert facts["key"] == volume.attributes["emgen"]["key"]
+    assert facts["restore"]["blocks"] == 18
+    for rule in ("plan", "restore/0", "restore/4", "stitch/0", "fsc", "segmentation", "report"):
+        assert (run / f"logs/{rule}.log").exists() and (run / f"benchmarks/{rule}.tsv").exists(), rule
+
+
+def test_a_second_run_finds_nothing_to_do(finished):
+    folder, config = finished
+    done = snakemake(folder, config)
+    assert done.returncode == 0 and "Nothing to be done" in done.stderr
+
+
+def test_the_workflow_gives_the_voxels_of_the_package_for_another_division(volume, finished, tmp_path):
+    from runs import restore
+
+    _, voxels = restore(tmp_path, settings(volume, grid={"blocks_per_job": 7}))
+    assert (voxels == read(finished[0] / "results/small")).all()
+
+
+def test_other_settings_are_refused_and_nothing_is_overwritten(volume, finished):
+    folder, _ = finished
+    before = read(folder / "results/small")
+    done = snakemake(folder, settings(volume, restore={"steps": 2}))
+    assert done.returncode != 0 and "restore.steps was 3, now 2" in done.stderr
+    assert (read(folder / "results/small") == before).all()
+
+
+def test_a_run_killed_in_the_middle_goes_on_and_gives_the_same_voxels(volume, finished, tmp_path):
+    config = settings(volume, grid={"blocks_per_job": 9})
+    run = tmp_path / "results/small"
+    target = "results/small/restored.json"
+    process = subprocess.Popen(
+        command(tmp_path, config, target), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    blocks = run / "blocks/0.zarr/mean/c"
+    for _ in range(3000):
+        if blocks.exists() and len(list(blocks.iterdir())) >= 2:
+            break
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(list(blocks.iterdir())) < 9 and not (run / "blocks/0.json").exists()
+    kept = {path: path.stat().st_mtime_ns for path in blocks.rglob("0") if path.is_file()}
+    subprocess.run(command(tmp_path, config, "--unlock"), env=environment(), check=True, capture_output=True)
+    done = snakemake(tmp_path, config, target, "--rerun-incomplete")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "blocks/0.json").read_text())["found"] >= 2
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+    assert (read(run) == read(finished[0] / "results/small")).all()
+
+
+def test_other_cores_give_the_same_voxels(volume, finished, tmp_path):
+    done = snakemake(tmp_path, settings(volume), "results/small/restored.json", "--cores", "1")
+    assert done.returncode == 0, done.stderr
+    assert (read(tmp_path / "results/small") == read(finished[0] / "results/small")).all()
+
+
+def test_dry_run_lint_and_report_are_clean(finished):
+    folder, config = finished
+    dry = snakemake(folder, config, "--dry-run", "--forceall")
+    assert dry.returncode == 0 and "rror" not in dry.stderr
+    lint = snakemake(folder, config, "--lint")
+    assert lint.returncode == 0, lint.stderr
+    report = snakemake(folder, config, "--report", "report.zip")
+    assert report.returncode == 0 and (folder / "report.zip").stat().st_size > 10_000, report.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"restore": {"stepz": 3}}, "restore.stepz: there is no such key; did you mean `steps`"),
+        ({"restore": {"steps": "many"}}, "restore.steps"),
+        ({"input": {"volume": "nowhere.ome.zarr"}}, "there is no volume at nowhere.ome.zarr"),
+        ({"grid": {"halo": [6, 6, 64]}}, "must not be larger than the block"),
+        ({"grid": {"block": [16, 16, 24]}}, "whole multiples of the write unit"),
+        ({"restore": {"prior": "missing.safetensors"}}, "missing.safetensors"),
+        ({"qc": {"reference": "DEMO"}}, "qc.reference"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_bad_settings_end_the_run_before_any_work(volume, tmp_path, change, words):
+    if change.get("qc"):
+        change = {"qc": {"reference": str(ROOT / "demo/reference.ome.zarr")}}
+    done = snakemake(tmp_path, settings(volume, **change))
+    assert done.returncode != 0
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(("value", "words"), [(7, "grey value 7"), (float("nan"), "NaN")])
+def test_input_that_holds_nothing_ends_the_run_with_one_message(tmp_path, value, words):
+    volume = measured(tmp_path, dtype="float32", change=lambda voxels: np.full(voxels.shape, value, np.float32))
+    done = snakemake(tmp_path, settings(volume))
+    assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "results/small/restored.ome.zarr").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk can only be mounted by root")
+def test_a_disk_that_fills_up_ends_the_run_and_loses_nothing(volume, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr}")
+    try:
+        done = snakemake(disk, settings(volume))
+        assert done.returncode != 0 and "No space left on device" in done.stderr + done.stdout
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
