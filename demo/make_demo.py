@@ -30,10 +30,20 @@ def main(image: str, labels: str, folder: Path = Path("demo")) -> None:
         ("neurons", neurons, VOXEL),
     ]:
         chunk = (voxels.shape[0], 80, 80)
-        window = None if name == "neurons" else (0.0, *map(float, np.percentile(voxels, (0.1, 99.9))), 255.0)
+        window = (
+            None
+            if name == "neurons"
+            else (0.0, *map(float, np.percentile(voxels, (0.1, 99.9))), 255.0)
+        )
         volume = Volume.create(
-            folder / f"{name}.ome.zarr", voxels.shape, voxels.dtype, voxel, chunk=chunk, shard=(chunk[0], 160, 160),
-            window=window, label=name == "neurons",
+            folder / f"{name}.ome.zarr",
+            voxels.shape,
+            voxels.dtype,
+            voxel,
+            chunk=chunk,
+            shard=(chunk[0], 160, 160),
+            window=window,
+            label=name == "neurons",
         )
         volume.write(Box.whole(voxels.shape), voxels)
 

@@ -29,7 +29,9 @@ class Input(_Settings):
 
     volume: Annotated[
         str,
-        Field(description="OME-Zarr 0.4 or 0.5 image, a local path or a URL (s3://, https://); 3-D, any integer or float type."),
+        Field(
+            description="OME-Zarr 0.4 or 0.5 image, a local path or a URL (s3://, https://); 3-D, any integer or float type."
+        ),
     ]
 
 
@@ -37,8 +39,11 @@ class Psf(_Settings):
     """The point spread function of `mode: deblur`, in the plane."""
 
     sigma: Annotated[
-        Annotated[float, Field(gt=0)] | tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
-        Field(description="Standard deviation of a Gaussian in pixels; two numbers (y, x) for an astigmatic one."),
+        Annotated[float, Field(gt=0)]
+        | tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
+        Field(
+            description="Standard deviation of a Gaussian in pixels; two numbers (y, x) for an astigmatic one."
+        ),
     ] = 2.0
 
 
@@ -47,7 +52,9 @@ class Restore(_Settings):
 
     mode: Annotated[
         Literal["isotropic", "denoise", "superres", "deblur"],
-        Field(description="isotropic brings z to the in-plane voxel size; the others work section by section."),
+        Field(
+            description="isotropic brings z to the in-plane voxel size; the others work section by section."
+        ),
     ] = "isotropic"
     factor: Annotated[
         int | None,
@@ -71,20 +78,41 @@ class Restore(_Settings):
     ] = "slice"
     sampler: Annotated[
         Literal["flower", "em-generalist"],
-        Field(description="flower: exact data step and late start; em-generalist: the published loop, 100 steps from noise."),
+        Field(
+            description="flower: exact data step and late start; em-generalist: the published loop, 100 steps from noise."
+        ),
     ] = "flower"
-    steps: Annotated[int | None, Field(ge=1, le=1000, description="Network calls per sample; by default 12 (flower) or 100 (em-generalist).")] = None
+    steps: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=1000,
+            description="Network calls per sample; by default 12 (flower) or 100 (em-generalist).",
+        ),
+    ] = None
     start: Annotated[
         float,
-        Field(ge=0, lt=1, description="flower: time at which sampling starts from the interpolation (0 is pure noise, 1 the interpolation itself)."),
+        Field(
+            ge=0,
+            lt=1,
+            description="flower: time at which sampling starts from the interpolation (0 is pure noise, 1 the interpolation itself).",
+        ),
     ] = 0.7
     alpha: Annotated[
         float,
-        Field(ge=0, le=2, description="em-generalist: exponent of the data step (1 - t)^alpha; larger trusts the measurement less."),
+        Field(
+            ge=0,
+            le=2,
+            description="em-generalist: exponent of the data step (1 - t)^alpha; larger trusts the measurement less.",
+        ),
     ] = 0.3
     samples: Annotated[
         int,
-        Field(ge=1, le=64, description="Posterior samples; above 1 the output is their mean, and their standard deviation is written too."),
+        Field(
+            ge=1,
+            le=64,
+            description="Posterior samples; above 1 the output is their mean, and their standard deviation is written too.",
+        ),
     ] = 1
     noise: Annotated[
         Literal["auto"] | Annotated[float, Field(ge=0)],
@@ -96,10 +124,18 @@ class Restore(_Settings):
         ),
     ] = "auto"
     psf: Annotated[Psf, Field(description="deblur only.")] = Psf()
-    prior: Annotated[str, Field(description="A shipped prior's name, or the path of a .safetensors file with its .json card beside it.")] = (
-        "emgen-small"
-    )
-    seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of the noise; the same seed gives the same voxels.")] = 0
+    prior: Annotated[
+        str,
+        Field(
+            description="A shipped prior's name, or the path of a .safetensors file with its .json card beside it."
+        ),
+    ] = "emgen-small"
+    seed: Annotated[
+        int,
+        Field(
+            ge=0, lt=2**32, description="Seed of the noise; the same seed gives the same voxels."
+        ),
+    ] = 0
 
     @model_validator(mode="after")
     def _factor_fits_mode(self) -> Restore:
@@ -118,9 +154,18 @@ class Restore(_Settings):
 class GridSettings(_Settings):
     """How the output is cut, in output voxels (z, y, x)."""
 
-    block: Annotated[Zyx, Field(description="Core of a block; a whole multiple of output.shard.")] = (128, 128, 128)
-    halo: Annotated[Halo, Field(description="Computed beyond the core on every side and averaged with the neighbours.")] = (16, 16, 16)
-    blocks_per_job: Annotated[int, Field(gt=0, description="Blocks that one restore job does, one after the other.")] = 64
+    block: Annotated[
+        Zyx, Field(description="Core of a block; a whole multiple of output.shard.")
+    ] = (128, 128, 128)
+    halo: Annotated[
+        Halo,
+        Field(
+            description="Computed beyond the core on every side and averaged with the neighbours."
+        ),
+    ] = (16, 16, 16)
+    blocks_per_job: Annotated[
+        int, Field(gt=0, description="Blocks that one restore job does, one after the other.")
+    ] = 64
 
     @model_validator(mode="after")
     def _halo_fits_block(self) -> GridSettings:
@@ -135,9 +180,23 @@ class GridSettings(_Settings):
 class Output(_Settings):
     """How it is stored."""
 
-    ngff: Annotated[Literal["0.4", "0.5"], Field(description="OME-Zarr version: 0.5 (Zarr 3, sharded), or 0.4 for older viewers (Zarr 2).")] = "0.5"
-    chunk: Annotated[Zyx, Field(description="Voxels of a chunk, what a viewer reads.")] = (64, 64, 64)
-    shard: Annotated[Zyx, Field(description="Voxels of a shard, what is written as one file (0.5 only); whole multiples of the chunk.")] = (
+    ngff: Annotated[
+        Literal["0.4", "0.5"],
+        Field(
+            description="OME-Zarr version: 0.5 (Zarr 3, sharded), or 0.4 for older viewers (Zarr 2)."
+        ),
+    ] = "0.5"
+    chunk: Annotated[Zyx, Field(description="Voxels of a chunk, what a viewer reads.")] = (
+        64,
+        64,
+        64,
+    )
+    shard: Annotated[
+        Zyx,
+        Field(
+            description="Voxels of a shard, what is written as one file (0.5 only); whole multiples of the chunk."
+        ),
+    ] = (
         128,
         128,
         128,
@@ -146,7 +205,9 @@ class Output(_Settings):
     @model_validator(mode="after")
     def _shard_fits_chunk(self) -> Output:
         if any(s % c for s, c in zip(self.shard, self.chunk, strict=True)):
-            raise ValueError(f"output.shard {list(self.shard)} must be whole multiples of output.chunk {list(self.chunk)}")
+            raise ValueError(
+                f"output.shard {list(self.shard)} must be whole multiples of output.chunk {list(self.chunk)}"
+            )
         return self
 
     @property
@@ -158,21 +219,43 @@ class Output(_Settings):
 class Qc(_Settings):
     """What the result is measured against."""
 
-    reference: Annotated[str | None, Field(description="Ground truth OME-Zarr on the output's voxels, if there is one.")] = None
-    labels: Annotated[str | None, Field(description="Reference labels (OME-Zarr, 0 is nothing) on the output's voxels, if there are any.")] = None
-    tile: Annotated[Zyx, Field(description="Volumes are measured in tiles of this size.")] = (160, 160, 160)
-    tiles: Annotated[int, Field(gt=0, description="At most so many tiles, spread evenly; the report says how many.")] = 64
+    reference: Annotated[
+        str | None,
+        Field(description="Ground truth OME-Zarr on the output's voxels, if there is one."),
+    ] = None
+    labels: Annotated[
+        str | None,
+        Field(
+            description="Reference labels (OME-Zarr, 0 is nothing) on the output's voxels, if there are any."
+        ),
+    ] = None
+    tile: Annotated[Zyx, Field(description="Volumes are measured in tiles of this size.")] = (
+        160,
+        160,
+        160,
+    )
+    tiles: Annotated[
+        int,
+        Field(gt=0, description="At most so many tiles, spread evenly; the report says how many."),
+    ] = 64
 
 
 class Config(_Settings):
     """A run of the workflow. Everything lands under results/<run>/."""
 
     run: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run; everything lands under results/<run>/.")
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+            description="Name of the run; everything lands under results/<run>/.",
+        ),
     ]
     input: Annotated[Input, Field(description="What was measured.")]
     restore: Annotated[Restore, Field(description="How it is restored.")] = Restore()
-    grid: Annotated[GridSettings, Field(description="How the output is cut into blocks, in output voxels (z, y, x).")] = GridSettings()
+    grid: Annotated[
+        GridSettings,
+        Field(description="How the output is cut into blocks, in output voxels (z, y, x)."),
+    ] = GridSettings()
     output: Annotated[Output, Field(description="How it is stored.")] = Output()
     qc: Annotated[Qc, Field(description="What the result is measured against.")] = Qc()
 
@@ -202,11 +285,20 @@ def parse(settings: dict[str, Any]) -> Config:
         return Config.model_validate(settings)
     except ValidationError as error:
         faults = "\n".join(f"  {_fault(each)}" for each in error.errors())
-        raise EmgenError(f"the configuration is not right:\n{faults}\nEvery key is described in config/config.yaml.") from None
+        raise EmgenError(
+            f"the configuration is not right:\n{faults}\nEvery key is described in config/config.yaml."
+        ) from None
 
 
 def _fault(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("tuple", "constrained", "float", "literal"))) or "configuration"
+    key = (
+        ".".join(
+            str(part)
+            for part in error["loc"]
+            if not str(part).startswith(("tuple", "constrained", "float", "literal"))
+        )
+        or "configuration"
+    )
     if error["type"] == "extra_forbidden":
         return f"{key}: there is no such key{_nearest(error['loc'])}"
     if error["type"] == "missing":
@@ -223,7 +315,9 @@ def _nearest(loc: tuple[Any, ...]) -> str:
     for part in loc[:-1]:
         model = model.model_fields[part].annotation
     close = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
-    return f"; did you mean `{close[0]}`?" if close else f"; known are {', '.join(model.model_fields)}"
+    return (
+        f"; did you mean `{close[0]}`?" if close else f"; known are {', '.join(model.model_fields)}"
+    )
 
 
 def load(path: str | Path) -> Config:
@@ -239,7 +333,9 @@ def load(path: str | Path) -> Config:
     except yaml.YAMLError as error:
         raise EmgenError(f"{path} is not YAML: {error}") from None
     if not isinstance(settings, dict):
-        raise EmgenError(f"{path}: expected keys and values, such as `run: my-run`; found {type(settings).__name__}")
+        raise EmgenError(
+            f"{path}: expected keys and values, such as `run: my-run`; found {type(settings).__name__}"
+        )
     return parse(settings)
 
 

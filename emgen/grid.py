@@ -1,10 +1,10 @@
 """Cutting the output into blocks and sharing them out to jobs.
 
-      outer of block 1                 core: what a block owns; cores tile the volume
-    |-----------------|                outer: the core grown by the halo and clipped to the volume;
-      | core 1 | core 2 |              neighbouring outers overlap, and the overlap is averaged
-          |-----------------|
-            outer of block 2
+  outer of block 1                 core: what a block owns; cores tile the volume
+|-----------------|                outer: the core grown by the halo and clipped to the volume;
+  | core 1 | core 2 |              neighbouring outers overlap, and the overlap is averaged
+      |-----------------|
+        outer of block 2
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Grid:
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1 or min(self.block) < 1 or min(self.halo) < 0 or self.per_job < 1:
-            raise ValueError(f"a grid needs positive shape, block and per_job, and no negative halo: {self}")
+            raise ValueError(
+                f"a grid needs positive shape, block and per_job, and no negative halo: {self}"
+            )
         if any(h > b for h, b in zip(self.halo, self.block, strict=True)):
             raise ValueError(f"the halo {self.halo} must not be larger than the block {self.block}")
 
@@ -61,7 +63,9 @@ class Grid:
             raise IndexError(f"block {index} of {len(self)}")
         place = (index // (ny * nx), index // nx % ny, index % nx)
         start = zyx([p * b for p, b in zip(place, self.block, strict=True)])
-        core = Box(start, zyx([a + b for a, b in zip(start, self.block, strict=True)])).clip(self.shape)
+        core = Box(start, zyx([a + b for a, b in zip(start, self.block, strict=True)])).clip(
+            self.shape
+        )
         return Block(index, core, core.grow(self.halo).clip(self.shape))
 
     @property
@@ -84,17 +88,25 @@ class Grid:
         _, ny, nx = self.counts
         ranges = [
             range(max(0, (a - h) // b), min(count, -(-(z + h) // b)))
-            for a, z, h, b, count in zip(box.start, box.stop, self.halo, self.block, self.counts, strict=True)
+            for a, z, h, b, count in zip(
+                box.start, box.stop, self.halo, self.block, self.counts, strict=True
+            )
         ]
         blocks = [self[(k * ny + j) * nx + i] for k, j, i in itertools.product(*ranges)]
         return [block for block in blocks if block.outer.intersect(box).size]
 
     def sources(self, number: int) -> list[int]:
         """Jobs whose blocks overlap the cores of job `number`, itself among them."""
-        found = {self.job_of(b.index) for index in self.job(number) for b in self.touching(self[index].core)}
+        found = {
+            self.job_of(b.index)
+            for index in self.job(number)
+            for b in self.touching(self[index].core)
+        }
         return sorted(found)
 
     def outer_shape(self) -> Zyx:
         """The largest outer box."""
-        grown = [min(b + 2 * h, n) for b, h, n in zip(self.block, self.halo, self.shape, strict=True)]
+        grown = [
+            min(b + 2 * h, n) for b, h, n in zip(self.block, self.halo, self.shape, strict=True)
+        ]
         return zyx(grown)

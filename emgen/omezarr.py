@@ -53,7 +53,9 @@ class Image:
         return len(self.axes) - 3
 
 
-def level_of(path: str, voxel: VoxelSize, factors: Zyx, origin: Sequence[float] = (0.0, 0.0, 0.0)) -> Level:
+def level_of(
+    path: str, voxel: VoxelSize, factors: Zyx, origin: Sequence[float] = (0.0, 0.0, 0.0)
+) -> Level:
     """The level that averages `factors` voxels of a level 0 with this voxel size and first voxel centre."""
     first = tuple(o + (f - 1) / 2 * size for o, f, size in zip(origin, factors, voxel, strict=True))
     return Level(path, voxel.scaled(factors), (first[0], first[1], first[2]))
@@ -150,7 +152,9 @@ def _level(dataset: Json, whole: list[Json], nm: list[float], where: str) -> Lev
             shifts = transformation["translation"][-3:]
             translation = [t + d for t, d in zip(translation, shifts, strict=True)]
     if not found:
-        raise ValueError(f"{where}, level {dataset['path']}: no scale, so the voxel size is unknown")
+        raise ValueError(
+            f"{where}, level {dataset['path']}: no scale, so the voxel size is unknown"
+        )
     sizes = [s * unit for s, unit in zip(scale, nm, strict=True)]
     first = [t * unit for t, unit in zip(translation, nm, strict=True)]
     return Level(str(dataset["path"]), VoxelSize(*sizes), (first[0], first[1], first[2]))

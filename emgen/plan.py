@@ -68,7 +68,11 @@ class Draft:
     def settings(self) -> dict[str, Any]:
         """What the voxels of the output depend on, resolved: no path of the run, no division into jobs, no QC."""
         config = self.config.model_dump(mode="json")
-        restore = {**config["restore"], "factor": max(self.scale), "steps": self.config.restore.calls}
+        restore = {
+            **config["restore"],
+            "factor": max(self.scale),
+            "steps": self.config.restore.calls,
+        }
         return {
             "input": config["input"],
             "restore": restore,
@@ -164,7 +168,9 @@ class Plan:
                 }
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise EmgenError(f"{path} is not a plan of this version of emgen ({error}); remove it and run again") from None
+            raise EmgenError(
+                f"{path} is not a plan of this version of emgen ({error}); remove it and run again"
+            ) from None
 
 
 def draft(config: Config) -> Draft:
@@ -175,7 +181,9 @@ def draft(config: Config) -> Draft:
     """
     measured = Volume.open(config.input.volume)
     if measured.dtype.kind not in "iuf":
-        raise EmgenError(f"{measured.path} has voxels of type {measured.dtype}; expected an integer or floating-point type")
+        raise EmgenError(
+            f"{measured.path} has voxels of type {measured.dtype}; expected an integer or floating-point type"
+        )
     if min(measured.shape) < 1:
         raise EmgenError(f"{measured.path} has no voxels: its shape is {measured.shape}")
     scale, centre = sampling(config, measured.voxel)
@@ -190,7 +198,9 @@ def draft(config: Config) -> Draft:
                 f"({measured.shape} measured voxels times {scale}); crop it to the same field"
             )
     if config.qc.labels is not None and Volume.open(config.qc.labels).dtype.kind not in "iu":
-        raise EmgenError(f"qc.labels: {config.qc.labels} has voxels of type {Volume.open(config.qc.labels).dtype}; expected integers")
+        raise EmgenError(
+            f"qc.labels: {config.qc.labels} has voxels of type {Volume.open(config.qc.labels).dtype}; expected integers"
+        )
     return found
 
 
@@ -214,7 +224,9 @@ def sampling(config: Config, voxel: VoxelSize) -> tuple[Zyx, tuple[float, float,
             f"5 % of a whole number. Set restore.factor to the output sections you want per measured section"
         )
     if factor < 1:
-        raise EmgenError(f"{config.input.volume} has voxels of {voxel}: z is finer than y and x, so there is nothing to restore along z")
+        raise EmgenError(
+            f"{config.input.volume} has voxels of {voxel}: z is finer than y and x, so there is nothing to restore along z"
+        )
     middle = 0.0 if restore.section == "slice" else (factor - 1) / 2
     return (factor, 1, 1), (middle, 0.0, 0.0)
 
@@ -249,7 +261,9 @@ def refuse_other_settings(found: Draft, run: Path) -> None:
 
 def refuse_full_disk(found: Draft, run: Path) -> None:
     """`EmgenError` if the run may need more disk than is free where its results go."""
-    existing = next(folder for folder in [run.absolute(), *run.absolute().parents] if folder.exists())
+    existing = next(
+        folder for folder in [run.absolute(), *run.absolute().parents] if folder.exists()
+    )
     free = shutil.disk_usage(existing).free
     if found.bytes > free:
         raise EmgenError(
@@ -273,7 +287,9 @@ def make(found: Draft) -> Plan:
     crc = 0
     for sample in samples:
         crc = zlib.crc32(np.ascontiguousarray(sample), crc)
-    fingerprint = f"{found.measured.shape} {found.measured.voxel} {found.measured.dtype.str} {crc:08x}"
+    fingerprint = (
+        f"{found.measured.shape} {found.measured.voxel} {found.measured.dtype.str} {crc:08x}"
+    )
     identity = [METHOD, found.settings, fingerprint, asdict(intensity), noise]
     return Plan(
         config=found.config,
@@ -293,7 +309,9 @@ def make(found: Draft) -> Plan:
     )
 
 
-def create_output(plan: Plan, found: Draft, path: Path, dtype: npt.DTypeLike | None = None) -> Volume:
+def create_output(
+    plan: Plan, found: Draft, path: Path, dtype: npt.DTypeLike | None = None
+) -> Volume:
     """The empty output with all its levels, or the one that an earlier start of the same plan made.
 
     Raises:
@@ -302,10 +320,15 @@ def create_output(plan: Plan, found: Draft, path: Path, dtype: npt.DTypeLike | N
     if path.exists():
         volume = Volume.open(path)
         if volume.attributes.get("emgen", {}).get("key") != plan.key:
-            raise EmgenError(f"{path} was made with other settings or from other input; nothing was overwritten: move it away")
+            raise EmgenError(
+                f"{path} was made with other settings or from other input; nothing was overwritten: move it away"
+            )
         return volume
     output = plan.config.output
-    origin = [t - c * v for t, c, v in zip(found.measured.translation, plan.centre, plan.voxel, strict=True)]
+    origin = [
+        t - c * v
+        for t, c, v in zip(found.measured.translation, plan.centre, plan.voxel, strict=True)
+    ]
     whole = np.iinfo(found.dtype) if found.dtype.kind in "iu" else None
     low, high = plan.intensity.low, plan.intensity.high
     return Volume.create(
@@ -326,8 +349,14 @@ def create_output(plan: Plan, found: Draft, path: Path, dtype: npt.DTypeLike | N
 def _sample_boxes(shape: Zyx) -> list[Box]:
     size = [min(n, s) for n, s in zip(shape, SAMPLE, strict=True)]
     per_axis = round(SAMPLES ** (1 / 3))
-    starts = [sorted({round(i * (n - s) / (per_axis - 1)) for i in range(per_axis)}) for n, s in zip(shape, size, strict=True)]
-    return [Box(zyx(at), zyx([a + s for a, s in zip(at, size, strict=True)])) for at in itertools.product(*starts)]
+    starts = [
+        sorted({round(i * (n - s) / (per_axis - 1)) for i in range(per_axis)})
+        for n, s in zip(shape, size, strict=True)
+    ]
+    return [
+        Box(zyx(at), zyx([a + s for a, s in zip(at, size, strict=True)]))
+        for at in itertools.product(*starts)
+    ]
 
 
 def _noise(config: Config, samples: list[npt.NDArray[Any]]) -> float:
@@ -355,7 +384,9 @@ def estimate_noise(section: npt.NDArray[Any]) -> float:
 def _names(tree: Any, prefix: str = "") -> set[str]:
     if not isinstance(tree, dict):
         return {prefix}
-    return set().union(*(_names(value, f"{prefix}.{key}" if prefix else key) for key, value in tree.items()))
+    return set().union(
+        *(_names(value, f"{prefix}.{key}" if prefix else key) for key, value in tree.items())
+    )
 
 
 def _value(tree: Any, name: str) -> Any:

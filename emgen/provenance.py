@@ -17,7 +17,18 @@ from typing import Any
 from emgen import __version__
 from emgen.plan import Plan
 
-PACKAGES = ("snakemake", "torch", "diffusers", "zarr", "numpy", "scipy", "scikit-image", "dask", "bioimage-cpp", "python-elf")
+PACKAGES = (
+    "snakemake",
+    "torch",
+    "diffusers",
+    "zarr",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "dask",
+    "bioimage-cpp",
+    "python-elf",
+)
 
 
 def run_facts(plan: Plan, jobs: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +45,9 @@ def run_facts(plan: Plan, jobs: dict[str, Any]) -> dict[str, Any]:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)},
+        "packages": {
+            name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)
+        },
         "config": plan.config.model_dump(mode="json"),
         "key": plan.key,
         "input": {"volume": plan.config.input.volume, "fingerprint": plan.fingerprint},
@@ -56,11 +69,19 @@ def crate(facts: dict[str, Any], results: dict[str, str]) -> dict[str, Any]:
     volume = facts["input"]["volume"]
     prior = f"#prior-{facts['prior']['name']}"
     files = [
-        {"@id": path, "@type": "Dataset" if path.endswith("/") else "File", "name": path.rstrip("/"), "description": text}
+        {
+            "@id": path,
+            "@type": "Dataset" if path.endswith("/") else "File",
+            "name": path.rstrip("/"),
+            "description": text,
+        }
         for path, text in results.items()
     ]
     return {
-        "@context": ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"],
+        "@context": [
+            "https://w3id.org/ro/crate/1.1/context",
+            "https://w3id.org/ro/terms/workflow-run/context",
+        ],
         "@graph": [
             {
                 "@id": "ro-crate-metadata.json",
@@ -78,10 +99,30 @@ def crate(facts: dict[str, Any], results: dict[str, str]) -> dict[str, Any]:
                 "hasPart": [{"@id": path} for path in results],
                 "mentions": {"@id": "#restoration"},
             },
-            {"@id": "https://w3id.org/ro/wfrun/process/0.5", "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
-            {"@id": "#emgen", "@type": "SoftwareApplication", "name": "emgen", "softwareVersion": facts["emgen"]},
-            {"@id": volume, "@type": "Dataset", "name": "measured volume", "identifier": facts["input"]["fingerprint"]},
-            {"@id": prior, "@type": "CreativeWork", "name": facts["prior"]["name"], "identifier": f"sha256:{facts['prior']['sha256']}"},
+            {
+                "@id": "https://w3id.org/ro/wfrun/process/0.5",
+                "@type": "CreativeWork",
+                "name": "Process Run Crate",
+                "version": "0.5",
+            },
+            {
+                "@id": "#emgen",
+                "@type": "SoftwareApplication",
+                "name": "emgen",
+                "softwareVersion": facts["emgen"],
+            },
+            {
+                "@id": volume,
+                "@type": "Dataset",
+                "name": "measured volume",
+                "identifier": facts["input"]["fingerprint"],
+            },
+            {
+                "@id": prior,
+                "@type": "CreativeWork",
+                "name": facts["prior"]["name"],
+                "identifier": f"sha256:{facts['prior']['sha256']}",
+            },
             {
                 "@id": "#restoration",
                 "@type": "CreateAction",
@@ -105,7 +146,9 @@ def write(plan: Plan, jobs: dict[str, Any], run: Path) -> None:
         "run.json": "settings, versions and keys",
     }
     if plan.config.restore.samples > 1:
-        results["../uncertainty.ome.zarr/"] = "standard deviation over samples in grey values, OME-Zarr"
+        results["../uncertainty.ome.zarr/"] = (
+            "standard deviation over samples in grey values, OME-Zarr"
+        )
     facts = run_facts(plan, jobs)
     for name, content in (("run.json", facts), ("ro-crate-metadata.json", crate(facts, results))):
         (run / "provenance" / name).write_text(json.dumps(content, indent=2) + "\n")
@@ -124,7 +167,12 @@ def _commit() -> str | None:
     here = Path(__file__).parent
     try:
         done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, capture_output=True, text=True, timeout=20, check=False
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

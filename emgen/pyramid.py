@@ -70,7 +70,10 @@ def units(volume: Volume) -> list[Box]:
     """The write units of a volume, in (z, y, x) order."""
     starts = np.ndindex(*[-(-n // u) for n, u in zip(volume.shape, volume.unit, strict=True)])
     corners = [zyx([i * u for i, u in zip(at, volume.unit, strict=True)]) for at in starts]
-    return [Box(c, zyx([a + u for a, u in zip(c, volume.unit, strict=True)])).clip(volume.shape) for c in corners]
+    return [
+        Box(c, zyx([a + u for a, u in zip(c, volume.unit, strict=True)])).clip(volume.shape)
+        for c in corners
+    ]
 
 
 def _fill(finer: Volume, coarser: Volume, box: Box, step: Zyx) -> None:

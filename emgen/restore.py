@@ -106,17 +106,30 @@ class Restorer:
         """
         plan, support = self.plan, self.plan.support(box)
         if not np.isfinite(measured).all():
-            raise EmgenError(f"measured voxels {support.start} to {support.stop} hold NaN or infinite values; mend the input")
+            raise EmgenError(
+                f"measured voxels {support.start} to {support.stop} hold NaN or infinite values; mend the input"
+            )
         start = linear(measured.astype(np.float32), support, box, plan.scale, plan.centre)
         if is_empty(measured):
             return self._fields(start, np.zeros(box.shape, np.float32))
         physics = operator(plan, box)
         seen = plan.intensity.encode(measured[physics.footprint.relative_to(support).slices])
-        y, base = (torch.from_numpy(a).to(self.device) for a in (seen, plan.intensity.encode(start)))
-        samples = torch.stack([self._sample(k, y, physics, base, box) for k in range(plan.config.restore.samples)])
+        y, base = (
+            torch.from_numpy(a).to(self.device) for a in (seen, plan.intensity.encode(start))
+        )
+        samples = torch.stack(
+            [self._sample(k, y, physics, base, box) for k in range(plan.config.restore.samples)]
+        )
         mean = samples.mean(0).cpu().numpy()
-        std = samples.std(0, correction=1).cpu().numpy() if len(samples) > 1 else np.zeros(box.shape, np.float32)
-        return self._fields((mean.astype(np.float64) + 1) * plan.intensity.unit + plan.intensity.low, std * plan.intensity.unit)
+        std = (
+            samples.std(0, correction=1).cpu().numpy()
+            if len(samples) > 1
+            else np.zeros(box.shape, np.float32)
+        )
+        return self._fields(
+            (mean.astype(np.float64) + 1) * plan.intensity.unit + plan.intensity.low,
+            std * plan.intensity.unit,
+        )
 
     def _sample(self, sample: int, y: Tensor, physics: Operator, base: Tensor, box: Box) -> Tensor:
         restore = self.plan.config.restore
@@ -129,18 +142,31 @@ class Restorer:
         if restore.sampler == "em-generalist":
             along = self._velocities("xy", "xz", "yz") if isotropic else self._velocities("xy")
             with_data = (False, True, True) if isotropic else (True,)
-            return sampler.em_generalist(y, physics, along, eps, alpha=restore.alpha, steps=restore.calls, with_data=with_data)
+            return sampler.em_generalist(
+                y,
+                physics,
+                along,
+                eps,
+                alpha=restore.alpha,
+                steps=restore.calls,
+                with_data=with_data,
+            )
         along = self._velocities("xz", "yz") if isotropic else self._velocities("xy")
         if restore.mode == "denoise":
             return sampler.one_shot(y, sigma, along)
         if isinstance(physics, Blur | Gaussian):
             sigma = max(sigma, SMALLEST_NOISE)
-        return sampler.flower(y, physics, along, eps, start=base, sigma=sigma, t0=restore.start, steps=restore.calls)
+        return sampler.flower(
+            y, physics, along, eps, start=base, sigma=sigma, t0=restore.start, steps=restore.calls
+        )
 
     def _velocities(self, *orientations: str) -> list[sampler.Velocity]:
         on_cpu = self.device == "cpu"
         batch, workers = (CPU_BATCH, self.workers) if on_cpu else (GPU_BATCH, 1)
-        return [planes(self.network, each, tile=None, batch=batch, workers=workers) for each in orientations]
+        return [
+            planes(self.network, each, tile=None, batch=batch, workers=workers)
+            for each in orientations
+        ]
 
     def _fields(self, grey: npt.NDArray[Any], std: npt.NDArray[np.float32]) -> Fields:
         # the mean comes last: a block is done when it is there
@@ -172,7 +198,10 @@ def claimed_device() -> Iterator[str]:
     """A CUDA device that no other emgen process on this machine uses, or "cpu" if there is none at all."""
     count = torch.cuda.device_count()
     for device in range(count):
-        lock = Path(tempfile.gettempdir()) / f"emgen-{os.getuid()}-gpu-{os.environ.get('CUDA_VISIBLE_DEVICES', '')}-{device}.lock"
+        lock = (
+            Path(tempfile.gettempdir())
+            / f"emgen-{os.getuid()}-gpu-{os.environ.get('CUDA_VISIBLE_DEVICES', '')}-{device}.lock"
+        )
         with lock.open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -188,10 +217,18 @@ def open_results(plan: Plan, number: int, path: Path) -> BlockStore:
     """The block store of a job, empty if it was made for other settings or other blocks."""
     blocks = plan.grid.job(number)
     fields: dict[str, Any] = {"std": np.float32} if plan.config.restore.samples > 1 else {}
-    return BlockStore.open(path, plan.job_key(number), len(blocks), plan.grid.outer_shape(), {**fields, "mean": plan.dtype})
+    return BlockStore.open(
+        path,
+        plan.job_key(number),
+        len(blocks),
+        plan.grid.outer_shape(),
+        {**fields, "mean": plan.dtype},
+    )
 
 
-def restore_job(plan: Plan, number: int, path: Path, device: str, workers: int, say: Callable[[str], None]) -> dict[str, Any]:
+def restore_job(
+    plan: Plan, number: int, path: Path, device: str, workers: int, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Restore the blocks of a job that have no result yet.
 
     Args:
@@ -220,5 +257,7 @@ def restore_job(plan: Plan, number: int, path: Path, device: str, workers: int, 
         empty = is_empty(voxels)
         facts["empty"] += empty
         facts["voxels"] += outer.size
-        say(f"block {index} ({place + 1} of {facts['blocks']}): {'empty, passed through' if empty else 'restored'}")
+        say(
+            f"block {index} ({place + 1} of {facts['blocks']}): {'empty, passed through' if empty else 'restored'}"
+        )
     return facts

@@ -89,11 +89,16 @@ def write_cores(plan: Plan, number: int, blocks: Path, field: str, target: Path)
         EmgenError: a block has no result, or its store was made for another plan.
     """
     grid, volume = plan.grid, Volume.open(target, mode="r+")
-    stores = {job: BlockStore.existing(blocks / f"{job}.zarr", plan.job_key(job)) for job in grid.sources(number)}
+    stores = {
+        job: BlockStore.existing(blocks / f"{job}.zarr", plan.job_key(job))
+        for job in grid.sources(number)
+    }
 
     def read(block: Block, box: Box) -> npt.NDArray[Any]:
         job = grid.job_of(block.index)
-        return stores[job].read(field, block.index - grid.job(job).start, box.relative_to(block.outer))
+        return stores[job].read(
+            field, block.index - grid.job(job).start, box.relative_to(block.outer)
+        )
 
     for index in grid.job(number):
         core = grid[index].core

@@ -141,7 +141,9 @@ class Volume:
         """
         where = Path(path)
         if where.exists():
-            raise EmgenError(f"{where} exists already; emgen never overwrites a volume: remove it or choose another name")
+            raise EmgenError(
+                f"{where} exists already; emgen never overwrites a volume: remove it or choose another name"
+            )
         levels = [omezarr.level_of(str(i), voxel, f, origin) for i, f in enumerate(factors)]
         name = where.name.removesuffix(".zarr").removesuffix(".ome")
         metadata = omezarr.write(name, levels, ngff, window, label)
@@ -149,7 +151,10 @@ class Volume:
         shutil.rmtree(partial, ignore_errors=True)
         try:
             group = zarr.open_group(
-                str(partial), mode="w", zarr_format=3 if ngff == "0.5" else 2, attributes={**metadata, **(attributes or {})}
+                str(partial),
+                mode="w",
+                zarr_format=3 if ngff == "0.5" else 2,
+                attributes={**metadata, **(attributes or {})},
             )
             for level, factor in zip(levels, factors, strict=True):
                 size = [-(-n // f) for n, f in zip(shape, factor, strict=True)]
@@ -187,7 +192,9 @@ class Volume:
         if voxels.shape != box.shape:
             raise ValueError(f"expected voxels of shape {box.shape}, found {voxels.shape}")
         starts_whole = all(a % u == 0 for a, u in zip(box.start, self.unit, strict=True))
-        ends_whole = all(b % u == 0 or b == n for b, u, n in zip(box.stop, self.unit, self.shape, strict=True))
+        ends_whole = all(
+            b % u == 0 or b == n for b, u, n in zip(box.stop, self.unit, self.shape, strict=True)
+        )
         if not (starts_whole and ends_whole):
             raise ValueError(
                 f"voxels {box.start} to {box.stop} cut a write unit of {self.unit} voxels: "
@@ -197,7 +204,9 @@ class Volume:
 
     def _check(self, box: Box) -> None:
         if not Box.whole(self.shape).contains(box):
-            raise ValueError(f"voxels {box.start} to {box.stop} are outside the volume {self.shape}")
+            raise ValueError(
+                f"voxels {box.start} to {box.stop} are outside the volume {self.shape}"
+            )
 
 
 @dataclass(frozen=True)
@@ -212,7 +221,9 @@ class BlockStore:
     shape: Zyx
 
     @classmethod
-    def open(cls, path: Path, key: str, count: int, shape: Zyx, fields: dict[str, npt.DTypeLike]) -> BlockStore:
+    def open(
+        cls, path: Path, key: str, count: int, shape: Zyx, fields: dict[str, npt.DTypeLike]
+    ) -> BlockStore:
         """Open the store made with this key, or begin it anew: results of another key are never mixed in.
 
         Args:
@@ -270,7 +281,9 @@ class BlockStore:
             EmgenError: the block has no result yet.
         """
         if not self.done(index):
-            raise EmgenError(f"{self.path} has no result for its block {index}; run the restore job again")
+            raise EmgenError(
+                f"{self.path} has no result for its block {index}; run the restore job again"
+            )
         return np.asarray(self._array(field)[(index, *box.slices)])
 
     def _array(self, name: str) -> zarr.Array[Any]:
@@ -292,7 +305,9 @@ def open_foreign(kind: Literal["n5", "precomputed"], path: str) -> tuple[Any, Vo
     driver = {"n5": "n5", "precomputed": "neuroglancer_precomputed"}[kind]
     kvstore: Any = path if "://" in path else {"driver": "file", "path": path}
     try:
-        store = tensorstore.open({"driver": driver, "kvstore": kvstore}, open=True, read=True).result()
+        store = tensorstore.open(
+            {"driver": driver, "kvstore": kvstore}, open=True, read=True
+        ).result()
     except ValueError as error:
         raise EmgenError(f"{path} cannot be opened as {kind}: {error}") from None
     units = store.dimension_units
@@ -315,7 +330,9 @@ def _unit_nanometres(unit: Any) -> float | None:
 def _open_group(where: str, mode: Literal["r", "r+"]) -> zarr.Group:
     remote = "://" in where
     if not remote and not Path(where).exists():
-        raise EmgenError(f"there is no volume at {where}; expected an OME-Zarr image (a folder or a URL)")
+        raise EmgenError(
+            f"there is no volume at {where}; expected an OME-Zarr image (a folder or a URL)"
+        )
     try:
         return zarr.open_group(where, mode=mode)
     except json.JSONDecodeError as error:
@@ -341,13 +358,26 @@ def _create_array(
     chunk: Sequence[int],
     shard: Sequence[int],
 ) -> None:
-    common: dict[str, Any] = {"shape": tuple(shape), "chunks": tuple(chunk), "dtype": dtype, "fill_value": 0}
+    common: dict[str, Any] = {
+        "shape": tuple(shape),
+        "chunks": tuple(chunk),
+        "dtype": dtype,
+        "fill_value": 0,
+    }
     if ngff == "0.5":
-        group.create_array(name, **common, shards=tuple(shard), compressors=_blosc(), dimension_names=["z", "y", "x"])
+        group.create_array(
+            name,
+            **common,
+            shards=tuple(shard),
+            compressors=_blosc(),
+            dimension_names=["z", "y", "x"],
+        )
     else:
         compressor = Blosc(cname="zstd", clevel=1, shuffle=Blosc.NOSHUFFLE)
         separator = {"name": "v2", "separator": "/"}
-        group.create_array(name, **common, compressors=compressor, chunk_key_encoding=cast(Any, separator))
+        group.create_array(
+            name, **common, compressors=compressor, chunk_key_encoding=cast(Any, separator)
+        )
 
 
 def _store_key(path: Path) -> str | None:

@@ -164,7 +164,6 @@ rule report:
         mem_mb=4000,
         runtime=60,
     params:
-        run=RUN,
         qc=CONFIG.qc.model_dump(mode="json"),
         version=__version__,
     message:

@@ -1,10 +1,9 @@
 rule plan:
     message:
-        "Planning {params.run}: grey values, noise and the empty output"
+        f"Planning {RUN}: grey values, noise and the empty output"
     output:
         plan=f"{RUN}/plan.json",
     params:
-        run=RUN,
         settings=CONFIG.model_dump(mode="json"),
         version=__version__,
     log:

@@ -6,8 +6,6 @@ rule stitch:
         blocks=overlapping_jobs,
     output:
         facts=f"{RUN}/stitch/{{job}}.json",
-    params:
-        run=RUN,
     log:
         f"{RUN}/logs/stitch/{{job}}.log",
     benchmark:
@@ -49,11 +47,10 @@ rule pyramid:
     message:
         "Averaging level {wildcards.level} of the pyramid"
     input:
+        plan=f"{RUN}/plan.json",
         finer=finer_level,
     output:
         facts=f"{RUN}/pyramid/{{level}}.json",
-    params:
-        run=RUN,
     log:
         f"{RUN}/logs/pyramid/{{level}}.log",
     benchmark:

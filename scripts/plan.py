@@ -11,9 +11,11 @@ from emgen.plan import create_output, draft, make
 with logged(snakemake.log[0]):
     found = draft(parse(snakemake.params.settings))
     plan = make(found)
-    run = Path(snakemake.params.run)
+    run = Path(snakemake.output.plan).parent
     create_output(plan, found, run / "restored.ome.zarr")
     if plan.config.restore.samples > 1:
         create_output(plan, found, run / "uncertainty.ome.zarr", np.float32)
     plan.write(snakemake.output.plan)
-    print(f"{len(plan.grid)} blocks in {plan.grid.jobs} jobs; grey values {plan.intensity.low:g} to {plan.intensity.high:g}")
+    print(
+        f"{len(plan.grid)} blocks in {plan.grid.jobs} jobs; grey values {plan.intensity.low:g} to {plan.intensity.high:g}"
+    )

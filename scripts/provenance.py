@@ -9,4 +9,4 @@ from emgen.provenance import write
 
 with logged(snakemake.log[0]):
     jobs = json.loads(Path(snakemake.input.restored).read_text())
-    write(Plan.read(snakemake.input.plan), jobs, Path(snakemake.output.run).parent.parent)
+    write(Plan.read(snakemake.input.plan), jobs, Path(snakemake.input.plan).parent)

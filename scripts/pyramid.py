@@ -7,8 +7,12 @@ from emgen.log import logged
 from emgen.pyramid import build
 
 with logged(snakemake.log[0]):
-    run, level = Path(snakemake.params.run), int(snakemake.wildcards.level)
-    volumes = [path for name in ("restored", "uncertainty") if (path := run / f"{name}.ome.zarr").exists()]
+    run, level = Path(snakemake.input.plan).parent, int(snakemake.wildcards.level)
+    volumes = [
+        path for name in ("restored", "uncertainty") if (path := run / f"{name}.ome.zarr").exists()
+    ]
     for path in volumes:
         build(str(path), level, snakemake.threads)
-    Path(snakemake.output.facts).write_text(json.dumps({"level": level, "volumes": len(volumes)}) + "\n")
+    Path(snakemake.output.facts).write_text(
+        json.dumps({"level": level, "volumes": len(volumes)}) + "\n"
+    )

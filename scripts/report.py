@@ -24,7 +24,8 @@ KINDS = {
 }
 
 with logged(snakemake.log[0]):
-    given, run = dict(snakemake.input.items()), Path(snakemake.params.run)
+    given = dict(snakemake.input.items())
+    run = Path(given["plan"]).parent
     plan = Plan.read(given["plan"])
     sample = Sample.of(plan, run / "restored.ome.zarr")
     spread = Volume.open(run / "uncertainty.ome.zarr") if plan.config.restore.samples > 1 else None

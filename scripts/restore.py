@@ -19,7 +19,14 @@ with logged(snakemake.log[0]), claimed_device() as device:
     def say(text: str) -> None:
         print(f"{time.monotonic() - begun:8.1f} s  {text}", flush=True)
 
-    facts = restore_job(plan, int(snakemake.wildcards.job), Path(snakemake.params.store), device, snakemake.threads, say)
+    facts = restore_job(
+        plan,
+        int(snakemake.wildcards.job),
+        Path(snakemake.params.store),
+        device,
+        snakemake.threads,
+        say,
+    )
     facts |= {
         "key": plan.key,
         "seconds": round(time.monotonic() - begun, 2),

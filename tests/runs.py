@@ -19,13 +19,20 @@ ROOT = Path(__file__).parent.parent
 CORNER = Box((0, 30, 40), (6, 70, 80))
 
 
-def measured(folder: Path, corner: Box = CORNER, name: str = "measured", dtype=None, change=None) -> Path:
+def measured(
+    folder: Path, corner: Box = CORNER, name: str = "measured", dtype=None, change=None
+) -> Path:
     """A corner of the demo's measured volume as a store of its own."""
     whole = Volume.open(ROOT / "demo/measured.ome.zarr")
     voxels = whole.read(corner)
     voxels = voxels if change is None else change(voxels)
     target = Volume.create(
-        folder / f"{name}.ome.zarr", voxels.shape, dtype or voxels.dtype, whole.voxel, chunk=(4, 16, 16), shard=(8, 32, 32)
+        folder / f"{name}.ome.zarr",
+        voxels.shape,
+        dtype or voxels.dtype,
+        whole.voxel,
+        chunk=(4, 16, 16),
+        shard=(8, 32, 32),
     )
     target.write(Box.whole(voxels.shape), voxels.astype(target.dtype))
     return Path(target.path)
@@ -41,7 +48,10 @@ def settings(volume: Path, run: str = "small", **changes) -> dict:
         "output": {"chunk": [8, 16, 16], "shard": [16, 16, 16]},
         "qc": {},
     }
-    return {key: {**value, **changes.get(key, {})} if isinstance(value, dict) else value for key, value in base.items()}
+    return {
+        key: {**value, **changes.get(key, {})} if isinstance(value, dict) else value
+        for key, value in base.items()
+    }
 
 
 def restore(folder: Path, config: dict, workers: int = 1) -> tuple[Plan, np.ndarray]:
@@ -63,9 +73,18 @@ def read(folder: Path) -> np.ndarray:
     return volume.read(Box.whole(volume.shape))
 
 
-def snakemake(folder: Path, config: dict | Path, *arguments: str, **more) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    folder: Path, config: dict | Path, *arguments: str, **more
+) -> subprocess.CompletedProcess[str]:
     """Run the project's workflow with `folder` as its working directory."""
-    return subprocess.run(command(folder, config, *arguments), capture_output=True, text=True, env=environment(), check=False, **more)
+    return subprocess.run(
+        command(folder, config, *arguments),
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+        **more,
+    )
 
 
 def command(folder: Path, config: dict | Path, *arguments: str) -> list[str]:
@@ -75,10 +94,22 @@ def command(folder: Path, config: dict | Path, *arguments: str) -> list[str]:
         path.write_text(yaml.safe_dump(config))
         config = path
     extra = () if "--cores" in arguments else ("--cores", "2")
-    start = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    start = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(folder),
+    ]
     return [*start, "--configfile", str(config), "--workflow-profile", "none", *extra, *arguments]
 
 
 def environment() -> dict[str, str]:
     """Without what a surrounding pytest or Snakemake run would change."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("SNAKEMAKE", "PYTEST"))}
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("SNAKEMAKE", "PYTEST"))
+    }

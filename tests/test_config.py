@@ -19,7 +19,11 @@ def fault(settings):
 
 def test_a_name_and_a_volume_are_enough():
     parsed = config.parse(MINIMAL)
-    assert (parsed.restore.mode, parsed.restore.sampler, parsed.output.ngff) == ("isotropic", "flower", "0.5")
+    assert (parsed.restore.mode, parsed.restore.sampler, parsed.output.ngff) == (
+        "isotropic",
+        "flower",
+        "0.5",
+    )
 
 
 def test_defaults_are_allowed_values():
@@ -79,7 +83,10 @@ def test_ngff_0_4_needs_whole_chunks_only():
     assert "whole multiples" in fault({**settings, "output": {"ngff": "0.5"}})
 
 
-@pytest.mark.parametrize(("text", "words"), [("a: [", "not YAML"), ("just text", "expected keys"), (None, "cannot be read")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a: [", "not YAML"), ("just text", "expected keys"), (None, "cannot be read")],
+)
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, words):
     path = tmp_path / "my.yaml"
     if text is not None:

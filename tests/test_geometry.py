@@ -6,7 +6,9 @@ from emgen.geometry import Box, VoxelSize
 
 corner = st.tuples(*[st.integers(-50, 50)] * 3)
 sizes = st.tuples(*[st.integers(0, 40)] * 3)
-boxes = st.builds(lambda a, s: Box(a, tuple(p + n for p, n in zip(a, s, strict=True))), corner, sizes)
+boxes = st.builds(
+    lambda a, s: Box(a, tuple(p + n for p, n in zip(a, s, strict=True))), corner, sizes
+)
 
 
 @given(boxes, sizes)

@@ -44,7 +44,9 @@ def test_outer_boxes_hold_the_core_and_stay_inside(grid):
 @given(grids(), st.data())
 def test_touching_finds_exactly_the_blocks_that_computed_a_box(grid, data):
     start = [data.draw(st.integers(0, n - 1)) for n in grid.shape]
-    box = Box(start, [data.draw(st.integers(a + 1, n)) for a, n in zip(start, grid.shape, strict=True)])
+    box = Box(
+        start, [data.draw(st.integers(a + 1, n)) for a, n in zip(start, grid.shape, strict=True)]
+    )
     expected = [i for i in range(len(grid)) if grid[i].outer.intersect(box).size]
     assert [block.index for block in grid.touching(box)] == expected
 

@@ -9,7 +9,11 @@ from emgen.intensity import Intensity, store
 integers = st.sampled_from([np.uint8, np.uint16, np.int16])
 
 
-@given(integers.flatmap(lambda kind: hnp.arrays(kind, (3, 4, 5))), st.floats(-300, 300), st.floats(1, 70000))
+@given(
+    integers.flatmap(lambda kind: hnp.arrays(kind, (3, 4, 5))),
+    st.floats(-300, 300),
+    st.floats(1, 70000),
+)
 def test_stored_integers_come_back_exactly(stored, low, width):
     scale = Intensity(low, low + width)
     assert (scale.decode(scale.encode(stored), stored.dtype) == stored).all()
@@ -36,7 +40,9 @@ def test_a_nearly_constant_volume_still_has_a_scale():
     assert Intensity.of([voxels]) == Intensity(7, 9)
 
 
-@pytest.mark.parametrize(("voxels", "fault"), [(np.full(9, 7), "grey value 7"), (np.array([1, np.nan]), "not finite")])
+@pytest.mark.parametrize(
+    ("voxels", "fault"), [(np.full(9, 7), "grey value 7"), (np.array([1, np.nan]), "not finite")]
+)
 def test_what_cannot_be_scaled_is_refused(voxels, fault):
     with pytest.raises(ValueError, match=fault):
         Intensity.of([voxels])

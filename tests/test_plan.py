@@ -8,14 +8,29 @@ from emgen import plan as planning
 from emgen.config import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.plan import Plan, create_output, draft, estimate_noise, make, refuse_other_settings, sampling
+from emgen.plan import (
+    Plan,
+    create_output,
+    draft,
+    estimate_noise,
+    make,
+    refuse_other_settings,
+    sampling,
+)
 from emgen.volume import Volume
 
 
 def measured(folder, voxels=None, voxel=VoxelSize(24, 8, 8), name="measured"):
     if voxels is None:
         voxels = np.random.default_rng(0).integers(40, 200, (5, 20, 22)).astype(np.uint8)
-    volume = Volume.create(folder / f"{name}.ome.zarr", voxels.shape, voxels.dtype, voxel, chunk=(4, 8, 8), shard=(8, 16, 16))
+    volume = Volume.create(
+        folder / f"{name}.ome.zarr",
+        voxels.shape,
+        voxels.dtype,
+        voxel,
+        chunk=(4, 8, 8),
+        shard=(8, 16, 16),
+    )
     volume.write(Box.whole(voxels.shape), voxels)
     return volume
 
@@ -36,7 +51,11 @@ def config(volume, **changes):
 
 def test_the_physical_extent_is_kept(tmp_path):
     found = draft(config(measured(tmp_path)))
-    assert (found.grid.shape, found.voxel, found.scale) == ((15, 20, 22), VoxelSize(8, 8, 8), (3, 1, 1))
+    assert (found.grid.shape, found.voxel, found.scale) == (
+        (15, 20, 22),
+        VoxelSize(8, 8, 8),
+        (3, 1, 1),
+    )
 
 
 @pytest.mark.parametrize(("section", "centre"), [("slice", 0), ("mean", 1), ("gaussian", 1)])
@@ -52,7 +71,9 @@ def test_the_output_starts_where_the_input_does(tmp_path):
         assert (output.translation, output.voxel) == ((first, 0, 0), VoxelSize(8, 8, 8))
 
 
-@pytest.mark.parametrize(("size", "factor"), [(40.4, 10), (39.0, 10), (8.0, 1), (18.0, None), (4.0, None)])
+@pytest.mark.parametrize(
+    ("size", "factor"), [(40.4, 10), (39.0, 10), (8.0, 1), (18.0, None), (4.0, None)]
+)
 def test_the_default_factor_is_the_anisotropy_near_a_whole_number(tmp_path, size, factor):
     volume = measured(tmp_path)
     voxel = VoxelSize(size, 4, 4) if size > 8 else VoxelSize(size, 8, 8)
@@ -72,9 +93,20 @@ def test_a_plan_comes_back_from_its_file(tmp_path):
 def test_the_key_follows_what_the_voxels_depend_on_and_nothing_else(tmp_path):
     volume = measured(tmp_path)
     key = make(draft(config(volume))).key
-    same = [{"run": "other"}, {"grid": {"blocks_per_job": 2}}, {"qc": {"tiles": 3}}, {"restore": {"factor": 3}}, {"restore": {"steps": 12}}]
+    same = [
+        {"run": "other"},
+        {"grid": {"blocks_per_job": 2}},
+        {"qc": {"tiles": 3}},
+        {"restore": {"factor": 3}},
+        {"restore": {"steps": 12}},
+    ]
     assert all(make(draft(config(volume, **change))).key == key for change in same)
-    other = [{"restore": {"seed": 1}}, {"restore": {"steps": 11}}, {"grid": {"halo": [2, 4, 4]}}, {"restore": {"noise": 3.0}}]
+    other = [
+        {"restore": {"seed": 1}},
+        {"restore": {"steps": 11}},
+        {"grid": {"halo": [2, 4, 4]}},
+        {"restore": {"noise": 3.0}},
+    ]
     assert all(make(draft(config(volume, **change))).key != key for change in other)
     changed = volume.read(Box.whole(volume.shape))
     changed[2, 3, 4] += 1
@@ -154,4 +186,6 @@ def test_only_sections_beyond_the_last_measured_one_are_extrapolated(tmp_path):
 def test_white_noise_is_estimated_also_where_there_are_edges(sigma):
     rng = np.random.default_rng(0)
     clean = np.where(np.add.outer(np.arange(300), np.arange(300)) // 40 % 2, 60.0, 180.0)
-    assert estimate_noise(clean + sigma * rng.normal(size=clean.shape)) == pytest.approx(sigma, rel=0.2)
+    assert estimate_noise(clean + sigma * rng.normal(size=clean.shape)) == pytest.approx(
+        sigma, rel=0.2
+    )

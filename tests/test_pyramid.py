@@ -33,7 +33,10 @@ def test_coarse_z_waits_until_x_and_y_have_caught_up():
     assert found[:5] == [(1, 1, 1), (1, 2, 2), (1, 4, 4), (1, 8, 8), (2, 16, 16)]
 
 
-@given(st.tuples(*[st.integers(1, 3000)] * 3), st.tuples(*[st.sampled_from([4.0, 8.0, 30.0, 50.0])] * 3))
+@given(
+    st.tuples(*[st.integers(1, 3000)] * 3),
+    st.tuples(*[st.sampled_from([4.0, 8.0, 30.0, 50.0])] * 3),
+)
 def test_the_last_level_is_small_and_every_step_at_most_two(shape, voxel):
     found = factors(shape, VoxelSize(*voxel))
     assert max(-(-n // f) for n, f in zip(shape, found[-1], strict=True)) <= 128
@@ -46,7 +49,16 @@ def test_a_level_on_disk_is_the_mean_of_the_one_before(tmp_path, ngff):
     shape, voxel = (40, 65, 131), VoxelSize(8, 8, 8)
     voxels = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
     levels = factors(shape, voxel)
-    volume = Volume.create(tmp_path / "v.ome.zarr", shape, np.uint8, voxel, ngff=ngff, chunk=(16, 16, 16), shard=(32, 32, 32), factors=levels)
+    volume = Volume.create(
+        tmp_path / "v.ome.zarr",
+        shape,
+        np.uint8,
+        voxel,
+        ngff=ngff,
+        chunk=(16, 16, 16),
+        shard=(32, 32, 32),
+        factors=levels,
+    )
     volume.write(Box.whole(shape), voxels)
     for level in range(1, len(levels)):
         build(volume.path, level, threads=2)

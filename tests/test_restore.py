@@ -70,9 +70,9 @@ def test_several_samples_give_their_mean_and_spread(volume, tmp_path):
 MODES = [
     {"mode": "isotropic", "section": "mean"},
     {"mode": "isotropic", "section": "gaussian"},
-    {"mode": "isotropic", "sampler": "em-generalist"},
+    {"mode": "isotropic", "sampler": "em-generalist", "steps": 30},
     {"mode": "denoise"},
-    {"mode": "denoise", "noise": 12.0, "sampler": "em-generalist"},
+    {"mode": "denoise", "noise": 12.0, "sampler": "em-generalist", "steps": 30},
     {"mode": "superres", "factor": 2},
     {"mode": "deblur", "psf": {"sigma": 1.0}},
 ]
@@ -82,25 +82,41 @@ MODES = [
 def test_every_mode_restores_real_data(volume, tmp_path, mode):
     grid = {"block": [16, 48, 48], "halo": [4, 8, 8]} if mode["mode"] != "isotropic" else {}
     output = {"shard": [16, 48, 48], "chunk": [16, 48, 48]} if grid else {}
-    plan, voxels = restore(tmp_path, settings(volume, restore={"steps": 3, **mode}, grid=grid, output=output))
+    plan, voxels = restore(
+        tmp_path, settings(volume, restore={"steps": 3, **mode}, grid=grid, output=output)
+    )
     factor = mode.get("factor", 1)
-    assert voxels.shape == ((36, 40, 40) if mode["mode"] == "isotropic" else (6, 40 * factor, 40 * factor))
+    assert voxels.shape == (
+        (36, 40, 40) if mode["mode"] == "isotropic" else (6, 40 * factor, 40 * factor)
+    )
     linear = plan.interpolated(Volume.open(volume), Box.whole(plan.shape))
     assert np.corrcoef(voxels.ravel(), linear.ravel())[0, 1] > 0.5
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 def test_every_type_keeps_its_type_and_measured_values(tmp_path, dtype):
-    volume = measured(tmp_path, Box((0, 0, 0), (2, 17, 19)), dtype=dtype, change=lambda v: v.astype(np.float64) * 1.5 - 40)
+    volume = measured(
+        tmp_path,
+        Box((0, 0, 0), (2, 17, 19)),
+        dtype=dtype,
+        change=lambda v: v.astype(np.float64) * 1.5 - 40,
+    )
     _, voxels = restore(tmp_path / "run", settings(volume, restore={"steps": 1}))
     stored = Volume.open(volume).read(Box.whole((2, 17, 19)))
     assert voxels.dtype == dtype
-    np.testing.assert_allclose(voxels[::6].astype(float), stored, atol=1e-3 if dtype == "float32" else 0)
+    np.testing.assert_allclose(
+        voxels[::6].astype(float), stored, atol=1e-3 if dtype == "float32" else 0
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 40, 40), (1, 5, 7), (3, 1, 9), (2, 33, 3)])
 def test_odd_small_and_single_section_volumes(tmp_path, shape):
-    volume = measured(tmp_path, Box(CORNER.start, [a + n for a, n in zip(CORNER.start, shape, strict=True)]) if shape[0] < 6 else CORNER)
+    volume = measured(
+        tmp_path,
+        Box(CORNER.start, [a + n for a, n in zip(CORNER.start, shape, strict=True)])
+        if shape[0] < 6
+        else CORNER,
+    )
     _, voxels = restore(tmp_path / "run", settings(volume, restore={"steps": 1}))
     assert voxels.shape == (6 * shape[0], *shape[1:])
 
@@ -113,7 +129,10 @@ def test_empty_blocks_never_reach_the_network(tmp_path, monkeypatch):
 
     volume = measured(tmp_path, Box((0, 0, 0), (2, 16, 160)), change=half)
     plan = make(draft(parse(settings(volume, restore={"steps": 1}))))
-    facts = [restore_job(plan, job, tmp_path / f"{job}.zarr", "cpu", 1, lambda text: None) for job in range(plan.grid.jobs)]
+    facts = [
+        restore_job(plan, job, tmp_path / f"{job}.zarr", "cpu", 1, lambda text: None)
+        for job in range(plan.grid.jobs)
+    ]
     assert sum(f["empty"] for f in facts) > sum(f["blocks"] for f in facts) / 2
 
 
@@ -138,7 +157,11 @@ def test_the_operator_of_a_plan_agrees_with_its_geometry(volume):
     for section in ("slice", "mean", "gaussian"):
         plan = make(draft(parse(settings(volume, restore={"section": section}))))
         whole = operator(plan, Box.whole(plan.shape))
-        assert (whole.scale, whole.centre, whole.measured_shape) == (plan.scale, plan.centre, plan.measured_shape)
+        assert (whole.scale, whole.centre, whole.measured_shape) == (
+            plan.scale,
+            plan.centre,
+            plan.measured_shape,
+        )
         for index in range(len(plan.grid)):
             box = plan.grid[index].outer
             assert plan.support(box).contains(operator(plan, box).footprint)

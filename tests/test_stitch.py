@@ -14,7 +14,9 @@ from test_grid import grids
 def test_blending_what_was_split_gives_it_back(grid):
     volume = np.random.default_rng(len(grid)).normal(size=grid.shape)
     whole = Box.whole(grid.shape)
-    np.testing.assert_allclose(blend(grid, whole, lambda block, box: volume[box.slices]), volume, atol=1e-12)
+    np.testing.assert_allclose(
+        blend(grid, whole, lambda block, box: volume[box.slices]), volume, atol=1e-12
+    )
 
 
 @settings(max_examples=40)
@@ -39,13 +41,17 @@ def test_neighbouring_ramps_add_up_to_one(halo, extra, count):
     total = np.zeros(count * block)
     for index in range(len(grid)):
         outer = grid[index].outer
-        total[outer.start[2] : outer.stop[2]] += ramp(outer.start[2], outer.stop[2], count * block, halo)
+        total[outer.start[2] : outer.stop[2]] += ramp(
+            outer.start[2], outer.stop[2], count * block, halo
+        )
     np.testing.assert_allclose(total, 1)
 
 
 def test_a_step_between_blocks_becomes_a_ramp_not_an_edge():
     grid = Grid((1, 1, 64), (1, 1, 32), (0, 0, 8))
-    line = blend(grid, Box.whole(grid.shape), lambda block, box: np.full(box.shape, float(block.index)))[0, 0]
+    line = blend(
+        grid, Box.whole(grid.shape), lambda block, box: np.full(box.shape, float(block.index))
+    )[0, 0]
     assert line[:24].max() == 0 and line[40:].min() == 1
     np.testing.assert_allclose(np.diff(line[24:40]), 1 / 16)
 

@@ -16,20 +16,28 @@ FACTORS = [(1, 1, 1), (1, 2, 2), (1, 4, 4)]
 
 
 def make(path, shape=(20, 65, 131), dtype="uint8", ngff="0.5", **more):
-    return Volume.create(path, shape, dtype, VOXEL, ngff=ngff, chunk=(8, 16, 16), shard=(16, 32, 32), **more)
+    return Volume.create(
+        path, shape, dtype, VOXEL, ngff=ngff, chunk=(8, 16, 16), shard=(16, 32, 32), **more
+    )
 
 
 @pytest.mark.parametrize("ngff", ["0.4", "0.5"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 def test_voxels_and_geometry_come_back(tmp_path, ngff, dtype):
     voxels = (np.random.default_rng(0).normal(size=(20, 65, 131)) * 90 + 100).astype(dtype)
-    volume = make(tmp_path / "v.ome.zarr", dtype=dtype, ngff=ngff, factors=FACTORS, origin=(20.0, 0.0, 6.0))
+    volume = make(
+        tmp_path / "v.ome.zarr", dtype=dtype, ngff=ngff, factors=FACTORS, origin=(20.0, 0.0, 6.0)
+    )
     volume.write(Box.whole(volume.shape), voxels)
     again = Volume.open(tmp_path / "v.ome.zarr")
     assert (again.read(Box.whole(again.shape)) == voxels).all()
     assert (again.voxel, again.translation, again.dtype) == (VOXEL, (20, 0, 6), np.dtype(dtype))
     coarse = Volume.open(tmp_path / "v.ome.zarr", level=2)
-    assert (coarse.shape, coarse.voxel, coarse.translation) == ((20, 17, 33), VoxelSize(40, 16, 16), (20, 6, 12))
+    assert (coarse.shape, coarse.voxel, coarse.translation) == (
+        (20, 17, 33),
+        VoxelSize(40, 16, 16),
+        (20, 6, 12),
+    )
 
 
 @pytest.mark.parametrize("ngff", ["0.4", "0.5"])
@@ -40,7 +48,13 @@ def test_other_readers_accept_what_we_write(tmp_path, ngff):
     import yaozarrs
 
     path = tmp_path / "v.ome.zarr"
-    volume = make(path, ngff=ngff, factors=FACTORS, window=(0, 20, 200, 255), attributes={"emgen": {"key": "k"}})
+    volume = make(
+        path,
+        ngff=ngff,
+        factors=FACTORS,
+        window=(0, 20, 200, 255),
+        attributes={"emgen": {"key": "k"}},
+    )
     voxels = np.random.default_rng(0).integers(0, 255, volume.shape).astype(np.uint8)
     volume.write(Box.whole(volume.shape), voxels)
     yaozarrs.validate_zarr_store(str(path))
@@ -55,7 +69,11 @@ def test_version_0_5_is_sharded_zstd_1_without_shuffle(tmp_path):
     make(tmp_path / "v.ome.zarr")
     array = json.loads((tmp_path / "v.ome.zarr/0/zarr.json").read_text())
     (sharding,) = array["codecs"]
-    assert sharding["name"] == "sharding_indexed" and sharding["configuration"]["chunk_shape"] == [8, 16, 16]
+    assert sharding["name"] == "sharding_indexed" and sharding["configuration"]["chunk_shape"] == [
+        8,
+        16,
+        16,
+    ]
     blosc = sharding["configuration"]["codecs"][-1]["configuration"]
     assert (blosc["cname"], blosc["clevel"], blosc["shuffle"]) == ("zstd", 1, "noshuffle")
     assert array["dimension_names"] == ["z", "y", "x"]
@@ -67,7 +85,13 @@ def test_leading_axes_of_one_are_looked_through(tmp_path):
     axes = [{"name": n, "type": t} for n, t in (("t", "time"), ("c", "channel"))]
     axes += [{"name": n, "type": "space", "unit": "micrometer"} for n in "zyx"]
     scale = {"type": "scale", "scale": [1, 1, 0.04, 0.004, 0.004]}
-    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}]
+    group.attrs["multiscales"] = [
+        {
+            "version": "0.4",
+            "axes": axes,
+            "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
+        }
+    ]
     volume = Volume.open(tmp_path / "tczyx.zarr")
     assert (volume.shape, tuple(volume.voxel)) == ((2, 3, 4), pytest.approx((40, 4, 4)))
     assert volume.read(Box((1, 0, 0), (2, 1, 4))).tolist() == [[[12, 13, 14, 15]]]
@@ -79,7 +103,10 @@ def test_a_write_that_cuts_a_unit_is_refused(tmp_path_factory, data):
     volume = make(tmp_path_factory.mktemp("v") / "v.ome.zarr")
     start = [data.draw(st.integers(0, n - 1)) for n in volume.shape]
     stop = [data.draw(st.integers(a + 1, n)) for a, n in zip(start, volume.shape, strict=True)]
-    whole = all(a % u == 0 and (b % u == 0 or b == n) for a, b, u, n in zip(start, stop, volume.unit, volume.shape, strict=True))
+    whole = all(
+        a % u == 0 and (b % u == 0 or b == n)
+        for a, b, u, n in zip(start, stop, volume.unit, volume.shape, strict=True)
+    )
     box = Box(start, stop)
     if whole:
         volume.write(box, np.ones(box.shape, np.uint8))
@@ -128,14 +155,23 @@ def test_a_damaged_chunk_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("axes", "shape", "fault"),
-    [("yx", (4, 4), "last three axes"), ("tczyx", (2, 1, 4, 4, 4), "expected one 3-D image"), ("xyz", (4, 4, 4), "last three axes")],
+    [
+        ("yx", (4, 4), "last three axes"),
+        ("tczyx", (2, 1, 4, 4, 4), "expected one 3-D image"),
+        ("xyz", (4, 4, 4), "last three axes"),
+    ],
 )
 def test_images_that_are_not_one_3d_volume_are_refused(tmp_path, axes, shape, fault):
     group = zarr.open_group(tmp_path / "v.zarr", mode="w", zarr_format=3)
     group.create_array("0", shape=shape, dtype="uint8")
     scale = [{"type": "scale", "scale": [1.0] * len(shape)}]
     described = [{"name": name, "type": "space", "unit": "nanometer"} for name in axes]
-    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": described, "datasets": [{"path": "0", "coordinateTransformations": scale}]}]}
+    group.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [
+            {"axes": described, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+        ],
+    }
     with pytest.raises(EmgenError, match=fault):
         Volume.open(tmp_path / "v.zarr")
 
@@ -160,7 +196,9 @@ class TestBlockStore:
     def test_results_come_back_also_when_they_are_all_zero(self, tmp_path):
         store = self.open(tmp_path / "b.zarr")
         assert not store.done(1)
-        store.write(1, {"mean": np.zeros((4, 5, 6), np.uint8), "std": np.ones((3, 5, 6), np.float32)})
+        store.write(
+            1, {"mean": np.zeros((4, 5, 6), np.uint8), "std": np.ones((3, 5, 6), np.float32)}
+        )
         assert store.done(1) and not store.done(0)
         again = BlockStore.existing(tmp_path / "b.zarr", "k")
         assert again.fields == store.fields
@@ -168,7 +206,9 @@ class TestBlockStore:
 
     def test_the_same_key_keeps_results_and_another_begins_anew(self, tmp_path):
         store = self.open(tmp_path / "b.zarr")
-        store.write(0, {"mean": np.ones((4, 5, 6), np.uint8), "std": np.ones((4, 5, 6), np.float32)})
+        store.write(
+            0, {"mean": np.ones((4, 5, 6), np.uint8), "std": np.ones((4, 5, 6), np.float32)}
+        )
         assert self.open(tmp_path / "b.zarr").done(0)
         assert not self.open(tmp_path / "b.zarr", key="other").done(0)
 

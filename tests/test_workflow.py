@@ -27,7 +27,9 @@ def finished(volume, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     whole = Volume.open(ROOT / "demo/reference.ome.zarr")
     reference = folder / "reference.ome.zarr"
-    target = Volume.create(reference, (36, 40, 40), "uint8", whole.voxel, chunk=(36, 40, 40), shard=(36, 40, 40))
+    target = Volume.create(
+        reference, (36, 40, 40), "uint8", whole.voxel, chunk=(36, 40, 40), shard=(36, 40, 40)
+    )
     target.write(Box.whole((36, 40, 40)), whole.read(Box((0, 30, 40), (36, 70, 80))))
     config = settings(volume, qc={"reference": str(reference)})
     done = snakemake(folder, config)
@@ -37,7 +39,12 @@ def finished(volume, tmp_path_factory):
 
 def test_every_promised_output_is_there(finished):
     run = finished[0] / "results/small"
-    for name in ("report.html", "qc/summary.json", "provenance/run.json", "provenance/ro-crate-metadata.json"):
+    for name in (
+        "report.html",
+        "qc/summary.json",
+        "provenance/run.json",
+        "provenance/ro-crate-metadata.json",
+    ):
         assert (run / name).stat().st_size > 500, name
     volume = Volume.open(run / "restored.ome.zarr")
     assert volume.shape == (36, 40, 40) and tuple(volume.voxel) == (8, 8, 8)
@@ -45,7 +52,9 @@ def test_every_promised_output_is_there(finished):
     assert facts["key"] == volume.attributes["emgen"]["key"]
     assert facts["restore"]["blocks"] == 18
     for rule in ("plan", "restore/0", "restore/4", "stitch/0", "fsc", "segmentation", "report"):
-        assert (run / f"logs/{rule}.log").exists() and (run / f"benchmarks/{rule}.tsv").exists(), rule
+        assert (run / f"logs/{rule}.log").exists() and (run / f"benchmarks/{rule}.tsv").exists(), (
+            rule
+        )
 
 
 def test_a_second_run_finds_nothing_to_do(finished):
@@ -54,7 +63,9 @@ def test_a_second_run_finds_nothing_to_do(finished):
     assert done.returncode == 0 and "Nothing to be done" in done.stderr
 
 
-def test_the_workflow_gives_the_voxels_of_the_package_for_another_division(volume, finished, tmp_path):
+def test_the_workflow_gives_the_voxels_of_the_package_for_another_division(
+    volume, finished, tmp_path
+):
     from runs import restore
 
     _, voxels = restore(tmp_path, settings(volume, grid={"blocks_per_job": 7}))
@@ -74,7 +85,11 @@ def test_a_run_killed_in_the_middle_goes_on_and_gives_the_same_voxels(volume, fi
     run = tmp_path / "results/small"
     target = "results/small/restored.json"
     process = subprocess.Popen(
-        command(tmp_path, config, target), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command(tmp_path, config, target),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     blocks = run / "blocks/0.zarr/mean/c"
     for _ in range(3000):
@@ -85,7 +100,9 @@ def test_a_run_killed_in_the_middle_goes_on_and_gives_the_same_voxels(volume, fi
     process.wait()
     assert len(list(blocks.iterdir())) < 9 and not (run / "blocks/0.json").exists()
     kept = {path: path.stat().st_mtime_ns for path in blocks.rglob("0") if path.is_file()}
-    subprocess.run(command(tmp_path, config, "--unlock"), env=environment(), check=True, capture_output=True)
+    subprocess.run(
+        command(tmp_path, config, "--unlock"), env=environment(), check=True, capture_output=True
+    )
     done = snakemake(tmp_path, config, target, "--rerun-incomplete")
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "blocks/0.json").read_text())["found"] >= 2
@@ -133,7 +150,9 @@ def test_bad_settings_end_the_run_before_any_work(volume, tmp_path, change, word
 
 @pytest.mark.parametrize(("value", "words"), [(7, "grey value 7"), (float("nan"), "NaN")])
 def test_input_that_holds_nothing_ends_the_run_with_one_message(tmp_path, value, words):
-    volume = measured(tmp_path, dtype="float32", change=lambda voxels: np.full(voxels.shape, value, np.float32))
+    volume = measured(
+        tmp_path, dtype="float32", change=lambda voxels: np.full(voxels.shape, value, np.float32)
+    )
     done = snakemake(tmp_path, settings(volume))
     assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "results/small/restored.ome.zarr").exists()
@@ -143,7 +162,12 @@ def test_input_that_holds_nothing_ends_the_run_with_one_message(tmp_path, value,
 def test_a_disk_that_fills_up_ends_the_run_and_loses_nothing(volume, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr}")
     try:

@@ -50,12 +50,16 @@ def resolve(name: str) -> Card:
     path = _weights_path(name)
     card = path.with_suffix(".json")
     if not card.exists():
-        raise EmgenError(f"the prior {path} has no card: expected {card} beside it, as `emgen train` writes it")
+        raise EmgenError(
+            f"the prior {path} has no card: expected {card} beside it, as `emgen train` writes it"
+        )
     try:
         facts = json.loads(card.read_text())
         found = Card(path, facts.pop("name"), facts.pop("sha256"), facts.pop("architecture"), facts)
     except (json.JSONDecodeError, KeyError, AttributeError) as error:
-        raise EmgenError(f"{card} is not the card of a prior ({type(error).__name__}: {error}); restore the file") from None
+        raise EmgenError(
+            f"{card} is not the card of a prior ({type(error).__name__}: {error}); restore the file"
+        ) from None
     actual = hashlib.sha256(path.read_bytes()).hexdigest()
     if actual != found.sha256:
         raise EmgenError(
@@ -79,5 +83,7 @@ def _weights_path(name: str) -> Path:
         raise EmgenError(f"the prior {name} is neither a shipped name nor a .safetensors file")
     if not path.is_file():
         shipped = ", ".join(sorted(each.stem for each in SHIPPED.glob("*.safetensors"))) or "none"
-        raise EmgenError(f"there is no prior {name}; shipped are: {shipped}; or give the path of a .safetensors file")
+        raise EmgenError(
+            f"there is no prior {name}; shipped are: {shipped}; or give the path of a .safetensors file"
+        )
     return path

@@ -28,14 +28,20 @@ def load(name: str) -> tuple[Prior, Card]:
         prior = Prior(**card.architecture)
         prior.load_state_dict({key: value.float() for key, value in load_file(card.path).items()})
     except (SafetensorError, OSError) as error:
-        raise EmgenError(f"the prior {card.path} cannot be read ({error}); it is not a safetensors file, or damaged") from None
+        raise EmgenError(
+            f"the prior {card.path} cannot be read ({error}); it is not a safetensors file, or damaged"
+        ) from None
     except (RuntimeError, TypeError, ValueError) as error:
         first = str(error).strip().splitlines()
-        raise EmgenError(f"the weights in {card.path} do not fit the network that its card describes: {' '.join(first[:2])}") from None
+        raise EmgenError(
+            f"the weights in {card.path} do not fit the network that its card describes: {' '.join(first[:2])}"
+        ) from None
     return prior.eval(), card
 
 
-def save(prior: Prior, path: Path, name: str, architecture: dict[str, Any], facts: dict[str, Any]) -> Card:
+def save(
+    prior: Prior, path: Path, name: str, architecture: dict[str, Any], facts: dict[str, Any]
+) -> Card:
     """Write weights and card; the weights file appears whole or not at all.
 
     Args:
@@ -46,7 +52,9 @@ def save(prior: Prior, path: Path, name: str, architecture: dict[str, Any], fact
         facts: data, steps, seed, validation and what else users should know.
     """
     partial = path.with_name(f".{path.name}.partial")
-    save_file({key: value.detach().contiguous() for key, value in prior.state_dict().items()}, partial)
+    save_file(
+        {key: value.detach().contiguous() for key, value in prior.state_dict().items()}, partial
+    )
     card = {
         "name": name,
         "sha256": hashlib.sha256(partial.read_bytes()).hexdigest(),

@@ -29,7 +29,9 @@ class PixelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x and result (n, channels, h, w)."""
         last = x.permute(0, 2, 3, 1)
-        return functional.layer_norm(last, self.weight.shape, self.weight, self.bias, 1e-5).permute(0, 3, 1, 2)
+        return functional.layer_norm(last, self.weight.shape, self.weight, self.bias, 1e-5).permute(
+            0, 3, 1, 2
+        )
 
 
 class Prior(nn.Module):
@@ -68,8 +70,12 @@ class Prior(nn.Module):
                 "out_channels": unshuffle**2,
                 "layers_per_block": layers,
                 "block_out_channels": tuple(channels),
-                "down_block_types": tuple("AttnDownBlock2D" if i in attention else "DownBlock2D" for i in levels),
-                "up_block_types": tuple("AttnUpBlock2D" if i in attention else "UpBlock2D" for i in reversed(levels)),
+                "down_block_types": tuple(
+                    "AttnDownBlock2D" if i in attention else "DownBlock2D" for i in levels
+                ),
+                "up_block_types": tuple(
+                    "AttnUpBlock2D" if i in attention else "UpBlock2D" for i in reversed(levels)
+                ),
                 "add_attention": bool(attention),
                 "norm_num_groups": math.gcd(32, *channels),
                 "dropout": dropout,

@@ -56,7 +56,9 @@ class Source:
         """
         match = SOURCE.match(text)
         if match is None:
-            raise EmgenError(f"expected a training source such as volume.tif[0:90]@8, found {text!r}")
+            raise EmgenError(
+                f"expected a training source such as volume.tif[0:90]@8, found {text!r}"
+            )
         voxels, voxel = _read(Path(match["path"]), match["voxel"])
         voxels = voxels[slice(*(int(n) if n else None for n in (match["first"], match["last"])))]
         try:
@@ -64,7 +66,9 @@ class Source:
         except ValueError as error:
             raise EmgenError(f"training source {text}: {error}") from None
         if intensity is None or min(voxels.shape[1:]) < smallest:
-            raise EmgenError(f"training source {text} has shape {voxels.shape}; patches need {smallest} pixels along y and x")
+            raise EmgenError(
+                f"training source {text} has shape {voxels.shape}; patches need {smallest} pixels along y and x"
+            )
         return cls(text, intensity.encode(voxels), voxel, intensity)
 
     def patch(self, rng: np.random.Generator, size: int) -> Planes:
@@ -88,7 +92,9 @@ def _read(path: Path, size: str | None) -> tuple[npt.NDArray[Any], VoxelSize]:
         import tifffile
 
         if size is None:
-            raise EmgenError(f"training source {path}: a TIFF needs its voxel size in nm, such as {path.name}@8 or {path.name}@40,4,4")
+            raise EmgenError(
+                f"training source {path}: a TIFF needs its voxel size in nm, such as {path.name}@8 or {path.name}@40,4,4"
+            )
         voxels = tifffile.imread(path)
         return voxels.reshape(-1, *voxels.shape[-2:]), VoxelSize.parse(size)
     from emgen.volume import Volume
@@ -115,11 +121,16 @@ def jittered(patch: Planes, rng: np.random.Generator) -> Planes:
     return ((unit * 2 - 1) * np.float32(contrast) + np.float32(brightness)).astype(np.float32)
 
 
-def batch(sources: Sequence[Source], weights: Sequence[float], seed: int, step: int, count: int, size: int) -> Planes:
+def batch(
+    sources: Sequence[Source], weights: Sequence[float], seed: int, step: int, count: int, size: int
+) -> Planes:
     """The patches of a training step, (count, 1, size, size): the same for the same seed and step."""
     rng = np.random.default_rng([seed, step])
     share = np.asarray(weights) / np.sum(weights)
-    patches = [jittered(sources[rng.choice(len(sources), p=share)].patch(rng, size), rng) for _ in range(count)]
+    patches = [
+        jittered(sources[rng.choice(len(sources), p=share)].patch(rng, size), rng)
+        for _ in range(count)
+    ]
     return np.stack(patches)[:, None]
 
 

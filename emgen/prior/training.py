@@ -61,11 +61,17 @@ class Training:
 
     def __post_init__(self) -> None:
         if not self.sources or not self.validation:
-            raise EmgenError("training needs at least one source and one validation source that is not trained on")
+            raise EmgenError(
+                "training needs at least one source and one validation source that is not trained on"
+            )
         if self.weights and len(self.weights) != len(self.sources):
-            raise EmgenError(f"expected a weight for each of {len(self.sources)} sources, found {len(self.weights)}")
+            raise EmgenError(
+                f"expected a weight for each of {len(self.sources)} sources, found {len(self.weights)}"
+            )
         if not 0 <= self.decay <= self.steps:
-            raise EmgenError(f"decay must be between 0 and steps ({self.steps}), found {self.decay}")
+            raise EmgenError(
+                f"decay must be between 0 and steps ({self.steps}), found {self.decay}"
+            )
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -74,7 +80,9 @@ class Training:
 
     def rate_at(self, step: int) -> float:
         """Learning rate: linear warm-up, constant, linear decay."""
-        return self.rate * min(1.0, (step + 1) / self.warm_up, (self.steps - step) / max(self.decay, 1))
+        return self.rate * min(
+            1.0, (step + 1) / self.warm_up, (self.steps - step) / max(self.decay, 1)
+        )
 
 
 @dataclass
@@ -94,7 +102,9 @@ class State:
         average = Prior(**training.architecture)
         average.load_state_dict(prior.state_dict())
         average.requires_grad_(False)
-        optimiser = torch.optim.AdamW(prior.parameters(), lr=training.rate, betas=(0.9, 0.99), weight_decay=1e-2)
+        optimiser = torch.optim.AdamW(
+            prior.parameters(), lr=training.rate, betas=(0.9, 0.99), weight_decay=1e-2
+        )
         return cls(prior, average, optimiser)
 
     def save(self, folder: Path) -> None:
@@ -103,7 +113,10 @@ class State:
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
-        tensors["step"], tensors["best"] = torch.tensor(self.step), torch.tensor(self.best, dtype=torch.float64)
+        tensors["step"], tensors["best"] = (
+            torch.tensor(self.step),
+            torch.tensor(self.best, dtype=torch.float64),
+        )
         partial = folder / ".checkpoint.partial"
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial)
         os.replace(partial, folder / "checkpoint.safetensors")
@@ -120,12 +133,16 @@ class State:
             self.prior.load_state_dict(_part(tensors, "prior."))
             self.average.load_state_dict(_part(tensors, "average."))
         except Exception as error:
-            raise EmgenError(f"{path} cannot be resumed from: {str(error).splitlines()[0]}; choose another folder") from None
+            raise EmgenError(
+                f"{path} cannot be resumed from: {str(error).splitlines()[0]}; choose another folder"
+            ) from None
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in _part(tensors, "optimiser.").items():
             index, name = key.split(".", 1)
             moments.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict({"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        self.optimiser.load_state_dict(
+            {"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]}
+        )
         self.step, self.best = int(tensors["step"]), float(tensors["best"])
 
 
@@ -135,7 +152,10 @@ def train(training: Training, folder: Path) -> Card:
     Raises:
         EmgenError: a source cannot be used, or the checkpoint belongs to another network.
     """
-    sources = [patches.Source.open(text, round(training.size * patches.ZOOM[1])) for text in training.sources]
+    sources = [
+        patches.Source.open(text, round(training.size * patches.ZOOM[1]))
+        for text in training.sources
+    ]
     held_out = [patches.Source.open(text, 96) for text in training.validation]
     weights = training.weights or tuple(float(source.voxels.size) for source in sources)
     validation = torch.from_numpy(patches.fixed(held_out, 48, 96))
@@ -150,17 +170,24 @@ def train(training: Training, folder: Path) -> Card:
         losses.append(step(training, state, sources, weights))
         if state.step % 100 == 0:
             pace = (state.step - first) / (time.monotonic() - begun)
-            print(f"step {state.step} of {training.steps}  loss {np.mean(losses[-100:]):.4f}  {pace:.2f} steps/s", flush=True)
+            print(
+                f"step {state.step} of {training.steps}  loss {np.mean(losses[-100:]):.4f}  {pace:.2f} steps/s",
+                flush=True,
+            )
         if time.monotonic() - saved > 60 * training.minutes or state.step == training.steps:
             checkpoint(training, state, validation, float(np.mean(losses[-500:])), folder)
             saved = time.monotonic()
     return resolve(str(folder / f"{training.name}.safetensors"))
 
 
-def step(training: Training, state: State, sources: Sequence[patches.Source], weights: Sequence[float]) -> float:
+def step(
+    training: Training, state: State, sources: Sequence[patches.Source], weights: Sequence[float]
+) -> float:
     """One step of the optimiser; its patches, noise and times follow from the seed and the step alone."""
     generator = torch.Generator().manual_seed(training.seed * 1_000_003 + state.step)
-    x = torch.from_numpy(patches.batch(sources, weights, training.seed, state.step, training.batch, training.size))
+    x = torch.from_numpy(
+        patches.batch(sources, weights, training.seed, state.step, training.batch, training.size)
+    )
     eps, t = torch.randn(x.shape, generator=generator), flow.times(len(x), generator)
     for group in state.optimiser.param_groups:
         group["lr"] = training.rate_at(state.step)
@@ -173,7 +200,9 @@ def step(training: Training, state: State, sources: Sequence[patches.Source], we
     state.step += 1
     keep = min(training.average, (1 + state.step) / (10 + state.step))
     with torch.no_grad():
-        torch._foreach_lerp_(list(state.average.parameters()), list(state.prior.parameters()), 1 - keep)
+        torch._foreach_lerp_(
+            list(state.average.parameters()), list(state.prior.parameters()), 1 - keep
+        )
     return loss.item()
 
 
@@ -184,16 +213,24 @@ def denoise_psnr(prior: Prior, x: Tensor) -> dict[str, float]:
     found = {}
     for t in TIMES:
         at = flow.at(x, eps, torch.full((len(x),), t))
-        errors = [flow.destination(part, prior.velocity(part, t), t) - clean for part, clean in zip(at.split(8), x.split(8), strict=True)]
+        errors = [
+            flow.destination(part, prior.velocity(part, t), t) - clean
+            for part, clean in zip(at.split(8), x.split(8), strict=True)
+        ]
         found[str(t)] = round(float(10 * torch.log10(4 / torch.cat(errors).square().mean())), 3)
     return found
 
 
-def checkpoint(training: Training, state: State, validation: Tensor, loss: float, folder: Path) -> None:
+def checkpoint(
+    training: Training, state: State, validation: Tensor, loss: float, folder: Path
+) -> None:
     """Validate the running average, save, and export it if it is the best so far."""
     found = denoise_psnr(state.average, validation)
     with (folder / "log.jsonl").open("a") as log:
-        log.write(json.dumps({"step": state.step, "loss": round(loss, 5), "denoise_psnr_db": found}) + "\n")
+        log.write(
+            json.dumps({"step": state.step, "loss": round(loss, 5), "denoise_psnr_db": found})
+            + "\n"
+        )
     print(f"step {state.step}  validation denoise PSNR {found}", flush=True)
     score = float(np.mean([found[str(t)] for t in TIMES]))
     if score > state.best:
@@ -210,15 +247,27 @@ def export(training: Training, state: State, validation: Tensor, folder: Path) -
         "scaling": "0.1 and 99.9 percentile of each volume to -1 and +1",
         "path": "x_t = (1 - t) eps + t x, velocity x - eps, independent coupling",
         "steps": state.step,
-        "training": {k: v for k, v in asdict(training).items() if k not in ("sources", "validation", "note", "name", "minutes")},
+        "training": {
+            k: v
+            for k, v in asdict(training).items()
+            if k not in ("sources", "validation", "note", "name", "minutes")
+        },
         "validation_denoise_psnr_db": denoise_psnr(state.average, validation),
         "note": training.note,
     }
-    return save(state.average, folder / f"{training.name}.safetensors", training.name, training.architecture, facts)
+    return save(
+        state.average,
+        folder / f"{training.name}.safetensors",
+        training.name,
+        training.architecture,
+        facts,
+    )
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    return {
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+    }
 
 
 def _public(text: str) -> str:
@@ -229,13 +278,39 @@ def _public(text: str) -> str:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `emgen train`."""
     base = Training(sources=("-",), validation=("-",))
-    parser.add_argument("folder", type=Path, help="for checkpoints, log and weights; training goes on from what is there")
-    parser.add_argument("--source", action="append", required=True, metavar="PATH[Z0:Z1]@VOXEL", help="a volume to learn from, voxel size in nm")
-    parser.add_argument("--validation", action="append", required=True, metavar="PATH[Z0:Z1]@VOXEL", help="a volume to choose weights by")
-    parser.add_argument("--weight", action="append", type=float, default=[], help="how often to draw each source; by size by default")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        help="for checkpoints, log and weights; training goes on from what is there",
+    )
+    parser.add_argument(
+        "--source",
+        action="append",
+        required=True,
+        metavar="PATH[Z0:Z1]@VOXEL",
+        help="a volume to learn from, voxel size in nm",
+    )
+    parser.add_argument(
+        "--validation",
+        action="append",
+        required=True,
+        metavar="PATH[Z0:Z1]@VOXEL",
+        help="a volume to choose weights by",
+    )
+    parser.add_argument(
+        "--weight",
+        action="append",
+        type=float,
+        default=[],
+        help="how often to draw each source; by size by default",
+    )
     parser.add_argument("--name", default=base.name)
     parser.add_argument("--note", default="", help="for the card: credits, licences")
-    parser.add_argument("--channels", type=lambda text: tuple(int(n) for n in text.split(",")), default=base.channels)
+    parser.add_argument(
+        "--channels",
+        type=lambda text: tuple(int(n) for n in text.split(",")),
+        default=base.channels,
+    )
     for name in ("layers", "steps", "decay", "batch", "size", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(base, name))
     for name in ("rate", "minutes"):
@@ -244,7 +319,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """`emgen train`."""
-    lists = {"sources": args.source, "validation": args.validation, "weights": args.weight, "channels": args.channels}
-    single = {key: value for key, value in vars(args).items() if key in Training.__dataclass_fields__ and key not in lists}
-    card = train(Training(**{key: tuple(value) for key, value in lists.items()}, **single), args.folder)
+    lists = {
+        "sources": args.source,
+        "validation": args.validation,
+        "weights": args.weight,
+        "channels": args.channels,
+    }
+    single = {
+        key: value
+        for key, value in vars(args).items()
+        if key in Training.__dataclass_fields__ and key not in lists
+    }
+    card = train(
+        Training(**{key: tuple(value) for key, value in lists.items()}, **single), args.folder
+    )
     print(f"weights: {card.path}")

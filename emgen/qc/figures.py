@@ -61,7 +61,7 @@ def heat(plane: npt.NDArray[Any], high: float) -> Rgb:
 
 
 def objects(section: Rgb, labels: npt.NDArray[Any], owner: npt.NDArray[Any]) -> Rgb:
-    """Labels over a grey section: coloured by the reference object each lies on most, outlined by themselves.
+    """Labels outlined over a grey section, coloured by the object of `owner` each lies on most.
 
     A split object then shows as a line inside one colour, a merger as a colour beyond its object.
     """
@@ -108,9 +108,11 @@ def panel(
     """
     height, width = pixels.shape[0] * nm[0], pixels.shape[1] * nm[1]
     size = width / 20 if text is None else text
+    box = f'viewBox="0 0 {width:g} {height:g}"'
+    whole = f'width="{width:g}" height="{height:g}" preserveAspectRatio="none"'
     parts = [
-        f'<svg class="panel" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(alt)}">',
-        f'<image width="{width:g}" height="{height:g}" preserveAspectRatio="none" href="{png(pixels)}"/>',
+        f'<svg class="panel" {box} role="img" aria-label="{escape(alt)}">',
+        f'<image {whole} href="{png(pixels)}"/>',
     ]
     if mark is not None and 0 < mark < height:
         dash = f'stroke-width="{size / 8:g}" stroke-dasharray="{size / 2:g}"'
@@ -126,8 +128,10 @@ def _scale_bar(width: float, height: float, size: float) -> Iterator[str]:
     length = round_length(width / 4)
     x, y = size * 0.6, height - size * 0.7
     label = f"{length / 1000:g} µm" if length >= 1000 else f"{length:g} nm"
-    yield f'<rect class="bar" x="{x:g}" y="{y - size / 4:g}" width="{length:g}" height="{size / 4:g}" stroke-width="{size / 10:g}"/>'
-    yield f'<text class="on-image" x="{x:g}" y="{y - size * 0.55:g}" font-size="{size:g}" stroke-width="{size / 5:g}">{label}</text>'
+    bar = f'x="{x:g}" y="{y - size / 4:g}" width="{length:g}" height="{size / 4:g}"'
+    yield f'<rect class="bar" {bar} stroke-width="{size / 10:g}"/>'
+    words = f'x="{x:g}" y="{y - size * 0.55:g}" font-size="{size:g}"'
+    yield f'<text class="on-image" {words} stroke-width="{size / 5:g}">{label}</text>'
 
 
 def round_length(nm: float) -> float:
@@ -144,7 +148,8 @@ def colour_bar(high: float) -> Markup:
     """The scale of `heat`, upright, from 0 to `high` grey values."""
     ramp = heat(np.linspace(1, 0, 128)[:, None], 1.0)
     return Markup(
-        f'<div class="scale"><span>≥ {high:.3g}</span><img alt="" src="{png(ramp)}"><span>0</span><span class="unit">grey values</span></div>'
+        f'<div class="scale"><span>≥ {high:.3g}</span><img alt="" src="{png(ramp)}">'
+        '<span>0</span><span class="unit">grey values</span></div>'
     )
 
 
@@ -156,8 +161,8 @@ def png(pixels: Rgb) -> str:
 
 
 @matplotlib.rc_context(STYLE)
-def fsc(curves: Pair[dict[Sector, Curve]], *, power: bool) -> Markup:
-    """Fourier shell correlation by sector, and underneath the power of the test over the reference's."""
+def fsc(curves: Pair[dict[Sector, Curve]], beside: str, *, power: bool) -> Markup:
+    """Fourier shell correlation by sector, and underneath the power over the reference's."""
     figure = _figure(9.6, 5.4 if power else 3.2)
     sectors = [sector for sector in SECTOR_TITLES if curves.restored[sector].frequency_per_nm]
     for column, sector in enumerate(sectors):
@@ -166,11 +171,9 @@ def fsc(curves: Pair[dict[Sector, Curve]], *, power: bool) -> Markup:
         _correlation(lowest, curves, sector, nyquist)
         if column == 0:
             lowest.set_ylabel("Fourier shell correlation")
+            pair = lowest.lines[-2:]
             figure.legend(
-                handles=lowest.get_legend_handles_labels()[0][::-1],
-                frameon=False,
-                ncols=2,
-                loc="outside lower center",
+                pair, ["restored", beside], frameon=False, ncols=2, loc="outside lower center"
             )
         if power:
             lowest = figure.add_subplot(2, len(sectors), len(sectors) + column + 1)
@@ -194,17 +197,16 @@ def _correlation(
             fontsize=7.5,
             color="#5b616b",
         )
-    for curve, label, style in _styled(curves, sector):
-        axes.plot(1000 * np.array(curve.frequency_per_nm), curve.correlation, label=label, **style)
-    lowest = min(min(curve.correlation) for curve, _, _ in _styled(curves, sector))
-    axes.set(xlim=(0, nyquist), ylim=(min(-0.05, lowest), 1.03))
+    for curve, style in _styled(curves, sector):
+        axes.plot(1000 * np.array(curve.frequency_per_nm), curve.correlation, **style)
+    axes.set(xlim=(0, nyquist), ylim=(min(-0.05, axes.get_ylim()[0]), 1.03))
     axes.set_title(SECTOR_TITLES[sector])
     _periods(axes, nyquist)
 
 
 def _power(axes: Any, curves: Pair[dict[Sector, Curve]], sector: Sector, nyquist: float) -> None:
     axes.axhline(1, color=QUIET, linewidth=0.8, linestyle=(0, (1, 2)))
-    for curve, _, style in _styled(curves, sector):
+    for curve, style in _styled(curves, sector):
         axes.plot(
             1000 * np.array(curve.frequency_per_nm), np.clip(curve.power_ratio, 1e-3, 1e3), **style
         )
@@ -222,15 +224,11 @@ def _power(axes: Any, curves: Pair[dict[Sector, Curve]], sector: Sector, nyquist
     axes.set_yticks([], minor=True)
 
 
-def _styled(
-    curves: Pair[dict[Sector, Curve]], sector: Sector
-) -> Iterator[tuple[Curve, str, dict[str, Any]]]:
-    yield (
-        curves.interpolated[sector],
-        "linear interpolation",
-        {"color": INTERPOLATED, "linestyle": (0, (5, 2))},
-    )
-    yield curves.restored[sector], "restored", {"color": RESTORED}
+def _styled(curves: Pair[dict[Sector, Curve]], sector: Sector) -> list[tuple[Curve, Any]]:
+    return [
+        (curves.restored[sector], {"color": RESTORED, "zorder": 3}),
+        (curves.interpolated[sector], {"color": INTERPOLATED, "linestyle": (0, (5, 2))}),
+    ]
 
 
 def _periods(axes: Any, nyquist: float) -> None:
@@ -247,25 +245,22 @@ def _periods(axes: Any, nyquist: float) -> None:
 
 
 def periods(nyquist: float) -> list[float]:
-    """Round periods in nm that fit a frequency axis up to `nyquist` (1/µm) without crowding, Nyquist first.
+    """Round periods in nm for a frequency axis up to `nyquist` (1/µm), Nyquist first, not crowded.
 
     >>> periods(62.5)
     [16.0, 20.0, 25.0, 40.0, 100.0]
     """
-    shown = [1000 / nyquist]
+    gap, shown = PERIOD_GAP * nyquist, [nyquist]
     for ten in (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0):
         for step in (1, 2, 2.5, 4, 5):
-            if (
-                shown[-1] < step * ten
-                and 1000 / shown[-1] - 1000 / (step * ten) > PERIOD_GAP * nyquist
-                and 1000 / (step * ten) > PERIOD_GAP * nyquist
-            ):
-                shown.append(step * ten)
-    return [float(f"{nm:.3g}") for nm in shown]
+            frequency = 1000 / (step * ten)
+            if gap < frequency < shown[-1] - gap:
+                shown.append(frequency)
+    return [float(f"{1000 / frequency:.3g}") for frequency in shown]
 
 
 @matplotlib.rc_context(STYLE)
-def seams(figures: Pair[dict[Axis, Seam]], halo: Sequence[int]) -> Markup:
+def seams(figures: Pair[dict[Axis, Seam]], beside: str, halo: Sequence[int]) -> Markup:
     """Steps folded by their place in a block, along every axis that has block faces."""
     figure = _figure(9.6, 2.6)
     seen = [axis for axis, seam in figures.restored.items() if seam.score is not None]
@@ -275,7 +270,7 @@ def seams(figures: Pair[dict[Axis, Seam]], halo: Sequence[int]) -> Markup:
         for place in sorted({-reach, 0, reach}):
             axes.axvline(place, color=QUIET, linewidth=0.8, linestyle=(0, (1, 2)))
         for seam, label, colour, width in (
-            (figures.interpolated[axis], "linear interpolation (no blocks)", INTERPOLATED, 1.0),
+            (figures.interpolated[axis], f"{beside} (no blocks)", INTERPOLATED, 1.0),
             (figures.restored[axis], "restored", RESTORED, 1.4),
         ):
             half = len(seam.profile) // 2

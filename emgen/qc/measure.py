@@ -73,7 +73,7 @@ class _ImageSums:
 
 
 def data_range(sample: Sample) -> float:
-    """Grey values that PSNR and SSIM refer to: 255 for 8-bit data, as everywhere, else the plan's range."""
+    """Grey values that PSNR and SSIM refer to: 255 for 8-bit data, else the plan's range."""
     intensity = sample.plan.intensity
     return 255.0 if sample.plan.dtype in ("uint8", "int8") else intensity.high - intensity.low
 
@@ -231,11 +231,11 @@ def consistency(sample: Sample, degrade: Degrade, threads: int = 1) -> summary.C
 
 
 def segmentation(sample: Sample, threads: int = 1) -> tuple[summary.Segmentation, Labels]:
-    """Segment every tile of every volume alike and count what differs; `sample` must have a reference.
+    """Segment every tile of every volume alike; `sample` must have a reference.
 
     Returns:
-        The figures, and one section through the middle tile to be shown: "start" and "stop" of its box,
-        and labels by volume.
+        The figures, and one section through the middle tile to be shown: "start" and "stop" of its
+        box, and labels by volume.
     """
     where = sample.plan.config.qc.labels
     truth = Volume.open(where) if where else None
@@ -266,7 +266,7 @@ def segmentation(sample: Sample, threads: int = 1) -> tuple[summary.Segmentation
 
 
 def segmented(sample: Sample, box: Box, truth: Volume | None) -> Labels:
-    """The objects that the segmenter finds in every volume of a box, and the reference labels under "labels"."""
+    """The objects found in every volume of a box, and the reference labels as "labels"."""
     tile, intensity, voxel = sample.read(box), sample.plan.intensity, sample.plan.voxel
     volumes = dict(zip(VOLUMES, (tile.restored, tile.interpolated, _reference(tile)), strict=True))
     found = {
@@ -277,7 +277,7 @@ def segmented(sample: Sample, box: Box, truth: Volume | None) -> Labels:
 
 
 def _middle(labels: Labels, box: Box, across: bool) -> Labels:
-    """The section through the middle of a tile: xz, or xy where sections were restored one by one."""
+    """The section through the middle of a tile: xz, or xy where z is as it was."""
     axis = 1 if across else 0
     at = box.shape[axis] // 2
     start, stop = list(box.start), list(box.stop)
@@ -305,7 +305,7 @@ def _errors(table: segmentation_.Contingency) -> summary.ObjectErrors:
 
 
 def uncertainty(sample: Sample, spread: Volume) -> summary.Uncertainty:
-    """The spread over posterior samples (grey values), beside the error against the reference, if there is one."""
+    """The spread over posterior samples (grey values), beside the error where that is known."""
     squared = count = errors = 0.0
     highest = []
     for box in sample.boxes:

@@ -18,7 +18,8 @@ import yaml
 from markupsafe import Markup
 
 from emgen.qc import figures, table, views
-from emgen.qc.sample import Sample
+from emgen.qc.measure import VOLUMES
+from emgen.qc.sample import Sample, baseline
 from emgen.qc.summary import Curve, Pair, Sector, Summary
 from emgen.volume import Volume
 
@@ -55,6 +56,7 @@ def render(found: Findings) -> str:
     )
     environment.filters |= {"duration": duration, "plural": plural}
     plan, summary = found.sample.plan, found.summary
+    beside = baseline(plan)
     seen, main = views.view(plan), views.main_plane(plan)
     shown = views.panels(found.sample, seen)
     return environment.get_template("report.html").render(
@@ -63,7 +65,8 @@ def render(found: Findings) -> str:
         facts=found.facts,
         restore=plan.config.restore,
         times=found.times,
-        titles=views.TITLES,
+        titles={name: views.title(plan, name) for name in VOLUMES},
+        beside=beside,
         zoomed=[min(views.ZOOM, n) for n in shown[main]["restored"].shape],
         view=seen,
         away=views.from_measured(plan, seen.at[0]),
@@ -72,15 +75,15 @@ def render(found: Findings) -> str:
         zoom=views.zoom(plan, shown[main]),
         differences=views.differences(plan, shown[main]) if summary.image else None,
         image_rows=table.image_rows(summary),
-        fsc=figures.fsc(_curves(summary.fsc.figures), power=True) if summary.fsc else None,
+        fsc=figures.fsc(_curves(summary.fsc.figures), beside, power=True) if summary.fsc else None,
         fsc_rows=table.fsc_rows(summary),
         segmentation_rows=table.segmentation_rows(summary),
         objects=views.objects(found.sample, found.segments) if found.segments else None,
-        seams=figures.seams(summary.seams.figures, summary.seams.halo)
+        seams=figures.seams(summary.seams.figures, beside, summary.seams.halo)
         if _has_faces(summary)
         else None,
         consistency_rows=table.consistency_rows(summary),
-        consistency=_consistency_figure(summary),
+        consistency=_consistency_figure(summary, beside),
         spread=views.spread(plan, found.spread, seen) if found.spread else None,
         config=yaml.safe_dump(plan.config.model_dump(mode="json"), sort_keys=False),
     )
@@ -90,11 +93,11 @@ def _curves(pair: Pair[Any]) -> Pair[dict[Sector, Curve]]:
     return Pair(restored=pair.restored.curves, interpolated=pair.interpolated.curves)
 
 
-def _consistency_figure(summary: Summary) -> Markup | None:
-    """Only where there is something to see: a result that keeps its input has correlation 1 throughout."""
+def _consistency_figure(summary: Summary, beside: str) -> Markup | None:
+    """Only where there is something to see: a result that keeps its input correlates by 1."""
     found = summary.consistency.figures
     return (
-        figures.fsc(_curves(found), power=False)
+        figures.fsc(_curves(found), beside, power=False)
         if found.restored.rmse_grey and found.restored.curves["spherical"].frequency_per_nm
         else None
     )
@@ -105,9 +108,9 @@ def _has_faces(summary: Summary) -> bool:
 
 
 def rule_times(folder: Path) -> list[dict[str, Any]]:
-    """Per rule: jobs, seconds in all and of the longest, and peak memory in MB, from Snakemake's benchmark files.
+    """Per rule: jobs, seconds in all and of the longest, peak memory in MB.
 
-    Those of a rule's jobs lie in a folder of the rule's name.
+    From Snakemake's benchmark files: <rule>.tsv, or a folder <rule> with one per job.
     """
     rules: dict[str, list[dict[str, str]]] = {}
     for path in sorted(folder.rglob("*.tsv"), key=lambda each: each.stat().st_mtime):

@@ -1,7 +1,7 @@
 """Which part of a volume is measured, and the voxels to measure there.
 
     volume    |----------|----------|----------|----------|      cells of at most qc.tile voxels
-    tiles          x                     x                       at most qc.tiles of them, spread evenly
+    tiles          x                     x                       at most qc.tiles, spread evenly
 
 Cells do not overlap, so no voxel and no object counts twice; a small volume is measured whole.
 Nothing is drawn by chance: the same settings measure the same voxels.
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def spread(shape: Zyx, tile: Zyx, most: int) -> list[Box]:
-    """At most `most` boxes of at most `tile` voxels, evenly spread over a volume of `shape` (z, y, x).
+    """At most `most` boxes of at most `tile` voxels, evenly spread over a volume (z, y, x).
 
     If the cells that it takes to cover the volume are no more than `most`, it is all of them.
 
@@ -69,9 +69,9 @@ def _counts(cells: Zyx, most: int) -> Zyx:
 
 
 def whole_blocks(shape: Zyx, block: Zyx, most: int) -> Box:
-    """A box of whole blocks in the middle of a volume with about `most` voxels, or the whole volume.
+    """A box of whole blocks in the middle of a volume, of about `most` voxels, or all of it.
 
-    Where seams are sought: neighbouring blocks have to be together, and every axis needs some faces.
+    Where seams are sought: blocks have to lie side by side, and every axis needs some faces.
     """
     counts = zyx([-(-n // b) for n, b in zip(shape, block, strict=True)])
     taken = _counts(counts, max(1, most // int(np.prod(block))))
@@ -83,7 +83,7 @@ def whole_blocks(shape: Zyx, block: Zyx, most: int) -> Box:
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """The voxels of one box in grey values, (z, y, x) float32: restored, interpolated and the reference."""
+    """Grey values of one box, (z, y, x) float32: restored, interpolated and the reference."""
 
     box: Box
     restored: npt.NDArray[np.float32]
@@ -147,6 +147,11 @@ class Sample:
         """`function` of every tile's box, in order."""
         with ThreadPoolExecutor(threads) as pool:
             yield from pool.map(function, self.boxes)
+
+
+def baseline(plan: Plan) -> str:
+    """What the result is compared with, in words: the input, where it has the output's voxels."""
+    return "linear interpolation" if max(plan.scale) > 1 else "the input"
 
 
 def supported(plan: Plan) -> Box:

@@ -42,7 +42,8 @@ class Figures(BaseModel):
             return cls.model_validate_json(Path(path).read_text())
         except (OSError, ValidationError) as error:
             raise EmgenError(
-                f"{path} is not a {cls.__name__} of this version of emgen; remove it and run again ({error})"
+                f"{path} is not a {cls.__name__} of this version of emgen; "
+                f"remove it and run again ({error})"
             ) from None
 
 
@@ -63,7 +64,7 @@ class Sampled(Figures):
     largest_tile: tuple[int, int, int]
     share: float = Field(description="Measured voxels over all voxels of the output.")
     sections: tuple[int, int] = Field(
-        description="First output section measured, and the one after the last; extrapolated ones are left out."
+        description="First output section of the tiles, and the one after the last."
     )
 
 
@@ -86,7 +87,7 @@ class Image(Figures):
 
     sampled: Sampled
     data_range: float = Field(
-        description="Grey values that PSNR and SSIM refer to: 255 for 8-bit data, else the plan's range."
+        description="Grey values that PSNR and SSIM refer to: 255 for 8 bits, else the plan's."
     )
     figures: Pair[ImageOf]
 
@@ -103,7 +104,7 @@ class Resolved(Figures):
 
 
 class Curve(Figures):
-    """Fourier shell correlation in one sector, and the power of the test over that of the reference."""
+    """Fourier shell correlation in one sector, and the power over the reference's."""
 
     frequency_per_nm: list[float]
     correlation: list[float]
@@ -232,7 +233,7 @@ class Uncertainty(Figures):
 
 
 class Check(Figures):
-    """One verdict: pass up to `warn`, warn up to `fail`, fail beyond; `higher` says which way is better."""
+    """One verdict: pass up to `warn`, warn up to `fail`, fail beyond; `higher`: or down to."""
 
     name: str
     verdict: Verdict

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from emgen.qc.summary import Resolved, Summary
 
+DIRECTIONS = {"spherical": "all directions", "axial": "axial", "lateral": "lateral"}
 Better = Literal["restored", "interpolated"] | None
 
 
@@ -89,19 +89,20 @@ def fsc_rows(summary: Summary) -> list[Row]:
     a, b = summary.fsc.figures.restored, summary.fsc.figures.interpolated
     rows = [
         _resolution_row(
-            f"{sector}, FSC {threshold:g}", *(getattr(each.curves[sector], name) for each in (a, b))
+            f"FSC {threshold:g}, {DIRECTIONS[sector]}",
+            *(getattr(each.curves[sector], name) for each in (a, b)),
         )
         for sector in a.curves
         for threshold, name in ((0.5, "at_half"), (0.143, "at_seventh"))
     ]
     power = [
         row(
-            f"{sector}, power of fine detail over the reference's",
+            f"power of fine detail over the reference's, {DIRECTIONS[sector]}",
             a.fine_power[sector],
             b.fine_power[sector],
             "",
             ".2f",
-            key=lambda v: abs(np.log(v)),
+            key=_from_one,
         )
         for sector in a.fine_power
     ]
@@ -113,12 +114,17 @@ def fsc_rows(summary: Summary) -> list[Row]:
     ]
 
 
+def _from_one(ratio: float) -> float:
+    """How far from 1, twice as much being as far as half as much."""
+    return max(ratio, 1 / ratio) if ratio > 0 else math.inf
+
+
 def _resolution_row(label: str, a: Resolved, b: Resolved) -> Row:
     texts = [
         f"≤ {each.nm:.3g}" if each.at_nyquist else "none" if each.nm is None else f"{each.nm:.3g}"
         for each in (a, b)
     ]
-    values = [float("inf") if each.nm is None else each.nm for each in (a, b)]
+    values = [math.inf if each.nm is None else each.nm for each in (a, b)]
     better: Better = (
         None if texts[0] == texts[1] else "restored" if values[0] < values[1] else "interpolated"
     )
@@ -126,7 +132,7 @@ def _resolution_row(label: str, a: Resolved, b: Resolved) -> Row:
 
 
 def consistency_rows(summary: Summary) -> list[Row]:
-    """The degraded result against the input; no better one: nearest to the input is not nearest to the truth."""
+    """The degraded result against the input; none is better, the input is not the truth."""
     a, b = summary.consistency.figures.restored, summary.consistency.figures.interpolated
     rows = [
         row("RMSE", a.rmse_grey, b.rmse_grey, "grey values", ".3g", compare=False),

@@ -7,10 +7,10 @@ fails where the result should not be used as it is, and warns where somebody sho
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from emgen import __version__
 from emgen.plan import Plan
+from emgen.qc.sample import baseline
 from emgen.qc.seams import FAIL, WARN
 from emgen.qc.summary import (
     Axis,
@@ -18,8 +18,7 @@ from emgen.qc.summary import (
     Consistency,
     Fsc,
     Image,
-    ObjectErrors,
-    Pair,
+    ImageOf,
     Plane,
     Resolved,
     Seam,
@@ -38,12 +37,14 @@ MISFIT = (1.0, 3.0)
 MISFIT_NOISE, OVERFIT_NOISE = (1.5, 3.0), 0.3
 # Restored less interpolated: dB, mean SSIM of xz and yz.
 PSNR_GAIN, SSIM_GAIN = (0.0, -1.0), (0.0, -0.02)
-# Restored over interpolated: period in nm at FSC 0.5, VOI in bits.
-RESOLUTION, VOI = (1.02, 1.2), (1.0, 1.1)
-# Power at high frequencies over the reference's.
-POWER = (0.5, 1.5)
+# Restored over interpolated: period in nm at FSC 0.5, VOI, adapted Rand error.
+RESOLUTION, VOI, RAND = (1.05, 1.2), (1.0, 1.1), (1.05, 1.15)
+# Power at high frequencies over the reference's: warn below, warn above, fail above. Too little
+# never fails: a reference has noise that no restoration can know.
+POWER = (0.5, 1.5, 4.0)
 # Voxels by which the result and its reference may be apart.
 SHIFT = 0.5
+DIRECTIONS = {"axial": "Along z", "lateral": "In the plane", "spherical": "In all directions"}
 
 
 def summarise(
@@ -56,13 +57,14 @@ def summarise(
     uncertainty: Uncertainty | None = None,
 ) -> Summary:
     """Everything that was measured of a run, judged."""
+    beside, isotropic = baseline(plan), plan.scale[0] > 1
     checks = [check_seams(seams), check_consistency(consistency)]
     if image is not None:
-        checks += check_image(image)
+        checks += check_image(image, beside, isotropic)
     if fsc is not None:
-        checks += check_fsc(fsc, plan.config.restore.mode == "isotropic")
+        checks += check_fsc(fsc, beside, isotropic)
     if segmentation is not None:
-        checks.append(check_segmentation(segmentation))
+        checks += check_segmentation(segmentation, beside)
     return Summary(
         emgen=__version__,
         run=plan.config.run,
@@ -142,12 +144,9 @@ def check_consistency(consistency: Consistency) -> Check:
 def _against_range(rmse: float, grey_range: float) -> Check:
     value, (warn, fail) = 100 * rmse / grey_range, MISFIT
     verdict = judged(value, warn, fail)
-    found = (
-        f"differs from the input by {rmse:.2g} grey values"
-        if rmse
-        else "is the input, voxel for voxel"
-    )
-    reason = f"Degraded again, the result {found}{'.' if verdict == 'pass' else ': what was measured was not kept.'}"
+    same = "is the input, voxel for voxel"
+    found = f"differs from the input by {rmse:.2g} grey values" if rmse else same
+    end = "." if verdict == "pass" else ": what was measured was not kept."
     return Check(
         name="consistency",
         verdict=verdict,
@@ -156,7 +155,7 @@ def _against_range(rmse: float, grey_range: float) -> Check:
         warn=warn,
         fail=fail,
         unit="%",
-        reason=reason,
+        reason=f"Degraded again, the result {found}{end}",
     )
 
 
@@ -167,7 +166,6 @@ def _against_noise(value: float, noise: float) -> Check:
         end = ", more than noise explains: structure was changed."
     elif value < OVERFIT_NOISE:
         verdict, end = "warn", ": most of the noise was kept."
-    reason = f"Degraded again, the result differs from the input by {value:.2g} times the input's noise ({noise:.3g} grey values){end}"
     return Check(
         name="consistency",
         verdict=verdict,
@@ -175,32 +173,36 @@ def _against_noise(value: float, noise: float) -> Check:
         value=value,
         warn=warn,
         fail=fail,
-        reason=reason,
+        reason=f"Degraded again, the result differs from the input by {value:.2g} times the "
+        f"input's noise ({noise:.3g} grey values){end}",
     )
 
 
-def check_image(image: Image) -> list[Check]:
-    """Whether the grey values are nearer to the reference than those of interpolation."""
+def check_image(image: Image, beside: str, isotropic: bool) -> list[Check]:
+    """Whether the grey values are nearer to the reference than those of the volume `beside`."""
     restored, interpolated = image.figures.restored, image.figures.interpolated
     checks = []
     if restored.psnr_db is not None and interpolated.psnr_db is not None:
         gain = restored.psnr_db - interpolated.psnr_db
-        reason = f"Grey values are {abs(gain):.2g} dB {'nearer to' if gain >= 0 else 'farther from'} the reference than linear interpolation's."
+        side = "nearer to" if gain >= 0 else "farther from"
+        reason = f"Grey values are {abs(gain):.2g} dB {side} the reference than those of {beside}."
         checks.append(_gain("psnr", gain, PSNR_GAIN, "dB", reason))
-    means = [_across(each.ssim) for each in (restored, interpolated)]
-    if means[0] is not None and means[1] is not None:
-        gain = means[0] - means[1]
-        reason = f"In xz and yz, structure (SSIM) is {'more' if gain >= 0 else 'less'} like the reference's: {means[0]:.3f}; linear interpolation {means[1]:.3f}."
-        checks.append(_gain("ssim", gain, SSIM_GAIN, "", reason))
+    planes: tuple[Plane, ...] = ("xz", "yz") if isotropic else ("xy",)
+    a, b = _mean_ssim(restored, planes), _mean_ssim(interpolated, planes)
+    if a is not None and b is not None:
+        reason = (
+            f"In {' and '.join(planes)}, structure is {'more' if a >= b else 'less'} like "
+            f"the reference's (SSIM {a:.3f}) than that of {beside} ({b:.3f})."
+        )
+        checks.append(_gain("ssim", a - b, SSIM_GAIN, "", reason))
     return checks
 
 
 def _gain(name: str, gain: float, thresholds: tuple[float, float], unit: str, reason: str) -> Check:
     warn, fail = thresholds
-    verdict = judged(gain, warn, fail, higher=True)
     return Check(
         name=name,
-        verdict=verdict,
+        verdict=judged(gain, warn, fail, higher=True),
         measure="gain",
         value=gain,
         warn=warn,
@@ -211,79 +213,70 @@ def _gain(name: str, gain: float, thresholds: tuple[float, float], unit: str, re
     )
 
 
-def _across(ssim: Mapping[Plane, float | None]) -> float | None:
-    values = [value for plane, value in ssim.items() if plane != "xy" and value is not None]
+def _mean_ssim(volume: ImageOf, planes: tuple[Plane, ...]) -> float | None:
+    values = [value for plane in planes if (value := volume.ssim[plane]) is not None]
     return sum(values) / len(values) if values else None
 
 
-def check_fsc(fsc: Fsc, isotropic: bool) -> list[Check]:
-    """Whether detail agrees with the reference, how much of it there is, and whether the two lie alike.
-
-    Along z for an isotropic restoration, else in the plane: where something was restored.
-    """
-    sector: Sector = "axial" if isotropic else "lateral"
-    direction = "Along z" if isotropic else "In the plane"
-    pair = Pair(
-        restored=fsc.figures.restored.curves[sector].at_half,
-        interpolated=fsc.figures.interpolated.curves[sector].at_half,
-    )
-    checks = [
-        _resolution(pair, direction),
-        _shift(max(map(abs, fsc.figures.restored.shift.voxels))),
-    ]
-    power = fsc.figures.restored.fine_power[sector]
-    return checks if power is None else [*checks, _power(power, direction)]
+def check_fsc(fsc: Fsc, beside: str, isotropic: bool) -> list[Check]:
+    """Whether detail agrees with the reference, how much there is, and whether the two lie alike."""
+    restored, interpolated = fsc.figures.restored, fsc.figures.interpolated
+    sectors: tuple[Sector, ...] = ("axial", "lateral") if isotropic else ("lateral",)
+    resolved = []
+    for sector in sectors:
+        a, b = (each.curves[sector].at_half for each in (restored, interpolated))
+        resolved.append(_resolution(sector, a, b, beside))
+    powers = [(sector, power) for sector in sectors if (power := restored.fine_power[sector])]
+    shift = _shift(max(map(abs, restored.shift.voxels)))
+    return [*resolved, *(_power(sector, power) for sector, power in powers[:1]), shift]
 
 
-def _resolution(pair: Pair[Resolved], direction: str) -> Check:
-    restored, interpolated = pair.restored.nm, pair.interpolated.nm
-    if restored is None:
-        verdict: Verdict = "warn" if interpolated is None else "fail"
-        reason = f"{direction}, the result agrees with the reference at no scale: FSC {pair.restored.reason}."
-        return Check(
-            name="resolution", verdict=verdict, measure="period", value=None, reason=reason
+def _resolution(sector: Sector, restored: Resolved, interpolated: Resolved, beside: str) -> Check:
+    name, measure, direction = f"resolution {sector}", "period over the other's", DIRECTIONS[sector]
+    if restored.nm is None:
+        verdict: Verdict = "warn" if interpolated.nm is None else "fail"
+        reason = (
+            f"{direction}, the result agrees with the reference at no scale: {restored.reason}."
         )
-    ratio = 0.0 if interpolated is None else restored / interpolated
-    beside = "at no scale" if interpolated is None else f"down to {interpolated:.3g} nm"
-    reason = f"{direction}, the result agrees with the reference down to {restored:.3g} nm (FSC 0.5); linear interpolation {beside}."
+        return Check(name=name, verdict=verdict, measure=measure, value=None, reason=reason)
+    ratio = 0.0 if interpolated.nm is None else restored.nm / interpolated.nm
+    reach = "at no scale" if interpolated.nm is None else f"down to {interpolated.nm:.3g} nm"
     warn, fail = RESOLUTION
     return Check(
-        name="resolution",
+        name=name,
         verdict=judged(ratio, warn, fail),
-        measure="period over interpolation's",
+        measure=measure,
         value=ratio,
         warn=warn,
         fail=fail,
-        reason=reason,
+        reason=f"{direction}, the result agrees with the reference down to {restored.nm:.3g} nm "
+        f"(FSC 0.5), {beside} {reach}.",
     )
 
 
-def _power(power: float, direction: str) -> Check:
-    low, high = POWER
-    smooth, rough = power < low, power > high
-    says = (
-        "the result is much smoother, which may be its noise or its detail"
-        if smooth
-        else "there is much more than there should be"
-        if rough
-        else "as much as there should be"
-    )
-    reason = f"{direction}, the finest structure and noise have {power:.2g} times the reference's power: {says}."
-    verdict: Verdict = "warn" if smooth or rough else "pass"
+def _power(sector: Sector, power: float) -> Check:
+    lowest, warn, fail = POWER
+    smooth = power < lowest
+    says = "as much as there should be"
+    if smooth:
+        says = "the result is much smoother; noise may be gone, or detail"
+    elif power > warn:
+        says = "there is more than there should be"
     return Check(
         name="fine detail",
-        verdict=verdict,
+        verdict="warn" if smooth else judged(power, warn, fail),
         measure="power over the reference's",
         value=power,
-        warn=low if power < 1 else high,
+        warn=lowest if power < 1 else warn,
+        fail=None if power < 1 else fail,
         higher=power < 1,
-        reason=reason,
+        reason=f"{DIRECTIONS[sector]}, the finest structure and noise have {power:.2g} times the "
+        f"power of the reference's: {says}.",
     )
 
 
 def _shift(shift: float) -> Check:
     apart = "they lie alike" if shift <= SHIFT else "every comparison with it is worth less"
-    reason = f"Result and reference are {shift:.2g} voxels apart: {apart}."
     return Check(
         name="shift",
         verdict=judged(shift, SHIFT, math.inf),
@@ -291,30 +284,48 @@ def _shift(shift: float) -> Check:
         value=shift,
         warn=SHIFT,
         unit="voxels",
-        reason=reason,
+        reason=f"Result and reference are {shift:.2g} voxels apart: {apart}.",
     )
 
 
-def check_segmentation(segmentation: Segmentation) -> Check:
-    """Whether objects come out more like they should than from interpolation."""
-    pair: Pair[ObjectErrors] = segmentation.against_labels or segmentation.against_reference
-    what = "the reference labels" if segmentation.against_labels else "the reference"
-    restored, interpolated = (
+def check_segmentation(segmentation: Segmentation, beside: str) -> list[Check]:
+    """Whether objects come out more like they should than in the volume `beside`.
+
+    Against labels by the adapted Rand error: in terms of VOI, a single segment may look better than
+    the many fragments of a segmenter that splits too much.
+    """
+    pair = segmentation.against_reference
+    vois = [
         each.voi_split_bits + each.voi_merge_bits for each in (pair.restored, pair.interpolated)
-    )
+    ]
+    checks = [_objects("segmentation", "VOI", "the reference", "bits (VOI)", vois, VOI, beside)]
+    if segmentation.against_labels is not None:
+        labels = segmentation.against_labels
+        rands = [each.adapted_rand_error or 0.0 for each in (labels.restored, labels.interpolated)]
+        what = "the labels", "(adapted Rand error)"
+        checks.append(_objects("objects", "adapted Rand error", *what, rands, RAND, beside))
+    return checks
+
+
+def _objects(
+    name: str,
+    measure: str,
+    against: str,
+    unit: str,
+    errors: list[float],
+    thresholds: tuple[float, float],
+    beside: str,
+) -> Check:
+    restored, interpolated = errors
     ratio = restored / interpolated if interpolated else math.inf if restored else 1.0
-    reason = (
-        f"Segmented alike, the result differs from {what} by {restored:.3g} bits (VOI), "
-        f"linear interpolation by {interpolated:.3g}."
-    )
-    value = ratio if math.isfinite(ratio) else None
-    warn, fail = VOI
+    warn, fail = thresholds
     return Check(
-        name="segmentation",
+        name=name,
         verdict=judged(ratio, warn, fail),
-        measure="VOI over interpolation's",
-        value=value,
+        measure=f"{measure} over the other's",
+        value=ratio if math.isfinite(ratio) else None,
         warn=warn,
         fail=fail,
-        reason=reason,
+        reason=f"Segmented alike, the result differs from {against} by {restored:.3g} {unit}, "
+        f"{beside} by {interpolated:.3g}.",
     )

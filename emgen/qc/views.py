@@ -13,22 +13,22 @@ from markupsafe import Markup
 from emgen.geometry import Box, Zyx, zyx
 from emgen.plan import Plan
 from emgen.qc import figures
-from emgen.qc.sample import Sample, supported
+from emgen.qc.sample import Sample, baseline, supported
 from emgen.volume import Volume
 
 FIELD = 256  # output voxels a side that are shown around the middle
 ZOOM = 64
-TITLES = {
-    "measured": "Input",
-    "interpolated": "Linear interpolation",
-    "restored": "Restored",
-    "reference": "Reference",
-    "labels": "Reference labels",
-}
 AXES = {"xy": 0, "xz": 1, "yz": 2}
 
 Plane = npt.NDArray[Any]
 Panels = dict[str, dict[str, Plane]]
+
+
+def title(plan: Plan, name: str) -> str:
+    """What a volume is called."""
+    if name == "interpolated":
+        return baseline(plan).removeprefix("the ").capitalize()
+    return {"measured": "Input", "labels": "Reference labels"}.get(name, name.capitalize())
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,10 @@ def panels(sample: Sample, seen: View) -> Panels:
 
 def _volumes(sample: Sample, box: Box, axis: int) -> dict[str, Plane]:
     tile = sample.read(box)
-    voxels = {
-        "measured": nearest(sample.plan, sample.measured, box),
-        "interpolated": tile.interpolated,
-        "restored": tile.restored,
-    }
+    voxels: dict[str, Plane] = {}
+    if max(sample.plan.scale) > 1:
+        voxels["measured"] = nearest(sample.plan, sample.measured, box)
+    voxels |= {"interpolated": tile.interpolated, "restored": tile.restored}
     if tile.reference is not None:
         voxels["reference"] = tile.reference
     return {name: volume.squeeze(axis) for name, volume in voxels.items()}
@@ -128,29 +127,29 @@ def sections(plan: Plan, shown: Panels, seen: View) -> list[tuple[str, list[Mark
                 figures.panel(
                     pixels,
                     _pixel(plan, plane),
-                    f"{TITLES[name]}, {plane}",
+                    f"{title(plan, name)}, {plane}",
                     bar=number == 0 and plane == "xy",
                     mark=mark,
                     text=letters,
                 )
             )
-        rows.append((TITLES[name], row_of))
+        rows.append((title(plan, name), row_of))
     return rows
 
 
 def zoom(plan: Plan, volumes: dict[str, Plane]) -> list[tuple[str, Markup]]:
-    """Crops of one plane where the input's interpolation has most contrast: the result has no say in the choice."""
+    """Crops of one plane where the interpolated input has most contrast: the result has no say."""
     y, x = _most_contrast(volumes["interpolated"])
     plane = main_plane(plan)
     return [
         (
-            TITLES[name],
+            title(plan, name),
             figures.panel(
                 figures.grey(
                     pixels[y : y + ZOOM, x : x + ZOOM], plan.intensity.low, plan.intensity.high
                 ),
                 _pixel(plan, plane),
-                f"{TITLES[name]}, enlarged",
+                f"{title(plan, name)}, enlarged",
                 bar=number == 0,
             ),
         )
@@ -179,10 +178,12 @@ def differences(plan: Plan, volumes: dict[str, Plane]) -> dict[str, Any]:
     plane = main_plane(plan)
     maps = [
         (
-            TITLES[name],
+            title(plan, name),
             f"{np.sqrt(np.mean(np.square(values))):.3g}",
             figures.panel(
-                figures.heat(values, high), _pixel(plan, plane), f"{TITLES[name]} less reference"
+                figures.heat(values, high),
+                _pixel(plan, plane),
+                f"{title(plan, name)} less reference",
             ),
         )
         for name, values in apart.items()
@@ -202,20 +203,13 @@ def objects(sample: Sample, segments: Mapping[str, Plane]) -> dict[str, Any]:
     for name in ("labels", "reference", "interpolated", "restored"):
         if name not in segments:
             continue
-        below = figures.grey(
-            grey.get(name, grey["reference"]), plan.intensity.low, plan.intensity.high
-        )
-        picture = figures.objects(below, segments[name], owner)
+        below = grey.get(name, grey["reference"])
+        section = figures.grey(below, plan.intensity.low, plan.intensity.high)
+        picture = figures.objects(section, segments[name], owner)
+        nm, alt = _pixel(plan, plane), f"objects in {title(plan, name).lower()}"
+        letters = picture.shape[1] * nm[1] / 30
         shown.append(
-            (
-                TITLES[name],
-                figures.panel(
-                    picture,
-                    _pixel(plan, plane),
-                    f"objects in {TITLES[name].lower()}",
-                    bar=not shown,
-                ),
-            )
+            (title(plan, name), figures.panel(picture, nm, alt, bar=not shown, text=letters))
         )
     return {"plane": plane, "at": start[axis], "panels": shown}
 
