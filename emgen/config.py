@@ -77,9 +77,12 @@ class Restore(_Settings):
         ),
     ] = "slice"
     sampler: Annotated[
-        Literal["flower", "em-generalist"],
+        Literal["flower", "em-generalist", "dps"],
         Field(
-            description="flower: exact data step and late start; em-generalist: the published loop, 100 steps from noise."
+            description=(
+                "flower: exact data step and late start; em-generalist: the published loop from noise; dps: "
+                "a gradient through the network at every step, for comparison only (slow)."
+            )
         ),
     ] = "flower"
     steps: Annotated[
@@ -87,7 +90,7 @@ class Restore(_Settings):
         Field(
             ge=1,
             le=1000,
-            description="Network calls per sample; by default 12 (flower) or 100 (em-generalist).",
+            description="Network calls per sample; by default 12 (flower), 100 (em-generalist), 1000 (dps).",
         ),
     ] = None
     start: Annotated[
@@ -103,7 +106,7 @@ class Restore(_Settings):
         Field(
             ge=0,
             le=2,
-            description="em-generalist: exponent of the data step (1 - t)^alpha; larger trusts the measurement less.",
+            description="em-generalist: exponent of the data step (1 - t)^alpha, larger trusts the measurement less; dps: scale of the gradient.",
         ),
     ] = 0.3
     samples: Annotated[
@@ -148,7 +151,7 @@ class Restore(_Settings):
     @property
     def calls(self) -> int:
         """Steps, with the sampler's own default."""
-        return self.steps or {"flower": 12, "em-generalist": 100}[self.sampler]
+        return self.steps or {"flower": 12, "em-generalist": 100, "dps": 1000}[self.sampler]
 
 
 class GridSettings(_Settings):

@@ -245,7 +245,8 @@ def refuse_other_settings(found: Draft, run: Path) -> None:
                 f"{run / 'restored.ome.zarr'} exists, but {stored} does not: it was not made by this run. "
                 "Choose another `run` name, or move it away"
             )
-        return refuse_full_disk(found, run)
+        refuse_full_disk(found, run)
+        return
     before = Plan.read(stored).settings
     changes = [
         f"{name} was {_value(before, name)}, now {_value(found.settings, name)}"
@@ -286,7 +287,7 @@ def make(found: Draft) -> Plan:
     noise = _noise(found.config, samples)
     crc = 0
     for sample in samples:
-        crc = zlib.crc32(np.ascontiguousarray(sample), crc)
+        crc = zlib.crc32(sample.tobytes(), crc)
     fingerprint = (
         f"{found.measured.shape} {found.measured.voxel} {found.measured.dtype.str} {crc:08x}"
     )

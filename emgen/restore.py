@@ -28,8 +28,10 @@ from emgen.intensity import store
 from emgen.interpolate import linear
 from emgen.operators import Blur, Downsample, Gaussian, Identity, Mean, Operator, Slice
 from emgen.plan import Plan
+from emgen.prior.card import Card
 from emgen.prior.checkpoint import load
-from emgen.tiles import planes
+from emgen.prior.network import Prior
+from emgen.tiles import Plane, planes
 from emgen.volume import BlockStore, Volume
 
 SMALLEST_NOISE = 0.01  # of the prior's half range: operators without a closed-form prox need some
@@ -72,24 +74,22 @@ class Restorer:
     workers: int = 1
 
     @cached_property
-    def network(self) -> Callable[[Tensor, float], Tensor]:
-        """The prior's velocity on a stack of planes (n, 1, height, width)."""
+    def prior(self) -> tuple[Prior, Card]:
+        """The network and its card, the same as when the run was planned."""
         prior, card = load(self.plan.config.restore.prior)
         if card.sha256 != self.plan.prior["sha256"]:
             raise EmgenError(
                 f"the prior {card.name} has changed since the run was planned: expected sha256 "
                 f"{self.plan.prior['sha256'][:12]}…, found {card.sha256[:12]}…. Restore the file, or use another `run` name"
             )
-        prior = prior.to(self.device).eval()
+        return prior.to(self.device).requires_grad_(False), card
 
-        @torch.inference_mode()
-        def velocity(x: Tensor, t: float) -> Tensor:
-            with torch.autocast("cuda", torch.bfloat16, enabled=self.device != "cpu"):
-                return halved(prior.velocity, x, t).float()
+    def network(self, x: Tensor, t: float) -> Tensor:
+        """The prior's velocity on a stack of planes (n, 1, height, width)."""
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device != "cpu"):
+            return halved(self.prior[0].velocity, x, t).float()
 
-        return velocity
-
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, box: Box, measured: npt.NDArray[Any]) -> Fields:
         """Restore the output voxels of `box`.
 
@@ -139,17 +139,13 @@ class Restorer:
         def eps(step: int) -> Tensor:
             return noise.normal(restore.seed, sample, step, box, self.device)
 
-        if restore.sampler == "em-generalist":
+        if restore.sampler != "flower":
+            loop = sampler.dps if restore.sampler == "dps" else sampler.em_generalist
+            strength = {"scale" if restore.sampler == "dps" else "alpha": restore.alpha}
             along = self._velocities("xy", "xz", "yz") if isotropic else self._velocities("xy")
             with_data = (False, True, True) if isotropic else (True,)
-            return sampler.em_generalist(
-                y,
-                physics,
-                along,
-                eps,
-                alpha=restore.alpha,
-                steps=restore.calls,
-                with_data=with_data,
+            return loop(
+                y, physics, along, eps, steps=restore.calls, with_data=with_data, **strength
             )
         along = self._velocities("xz", "yz") if isotropic else self._velocities("xy")
         if restore.mode == "denoise":
@@ -160,15 +156,15 @@ class Restorer:
             y, physics, along, eps, start=base, sigma=sigma, t0=restore.start, steps=restore.calls
         )
 
-    def _velocities(self, *orientations: str) -> list[sampler.Velocity]:
+    def _velocities(self, *orientations: Plane) -> list[sampler.Velocity]:
         on_cpu = self.device == "cpu"
         batch, workers = (CPU_BATCH, self.workers) if on_cpu else (GPU_BATCH, 1)
         return [
-            planes(self.network, each, tile=None, batch=batch, workers=workers)
+            planes(self.network, each, tile=self.prior[1].tile, batch=batch, workers=workers)
             for each in orientations
         ]
 
-    def _fields(self, grey: npt.NDArray[Any], std: npt.NDArray[np.float32]) -> Fields:
+    def _fields(self, grey: npt.NDArray[Any], std: npt.NDArray[Any]) -> Fields:
         # the mean comes last: a block is done when it is there
         spread: Fields = {"std": std} if self.plan.config.restore.samples > 1 else {}
         return {**spread, "mean": store(grey, self.plan.dtype)}

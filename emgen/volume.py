@@ -77,7 +77,7 @@ class Volume:
         try:
             image = omezarr.read(attributes, where)
             described = image.levels[level]
-            array = group[described.path]
+            array = cast("zarr.Array[Any]", group[described.path])
         except ValueError as error:
             raise EmgenError(str(error)) from None
         except IndexError:
@@ -100,7 +100,7 @@ class Volume:
             translation=described.translation,
             levels=tuple(each.path for each in image.levels),
             attributes=attributes,
-            array=cast("zarr.Array[Any]", array),
+            array=array,
         )
 
     @classmethod
@@ -175,7 +175,7 @@ class Volume:
         self._check(box)
         leading = (0,) * (self.array.ndim - 3)
         try:
-            return np.asarray(self.array[(*leading, *box.slices)])
+            return np.asarray(self.array[cast(Any, (*leading, *box.slices))])
         except Exception as error:
             raise EmgenError(
                 f"{self.path}, level {self.level}: voxels {box.start} to {box.stop} cannot be read "

@@ -19,8 +19,10 @@ from emgen.plan import (
 )
 from emgen.volume import Volume
 
+THICK = VoxelSize(24, 8, 8)
 
-def measured(folder, voxels=None, voxel=VoxelSize(24, 8, 8), name="measured"):
+
+def measured(folder, voxels=None, voxel=THICK, name="measured"):
     if voxels is None:
         voxels = np.random.default_rng(0).integers(40, 200, (5, 20, 22)).astype(np.uint8)
     volume = Volume.create(

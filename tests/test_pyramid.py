@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -40,7 +42,7 @@ def test_coarse_z_waits_until_x_and_y_have_caught_up():
 def test_the_last_level_is_small_and_every_step_at_most_two(shape, voxel):
     found = factors(shape, VoxelSize(*voxel))
     assert max(-(-n // f) for n, f in zip(shape, found[-1], strict=True)) <= 128
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert all(b in (a, 2 * a) for a, b in zip(before, after, strict=True)) and before != after
 
 

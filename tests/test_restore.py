@@ -150,7 +150,7 @@ def test_a_prior_that_changed_since_the_plan_is_refused(result):
 
     plan = dataclasses.replace(result[0], prior={**result[0].prior, "sha256": "0" * 64})
     with pytest.raises(EmgenError, match="has changed since the run was planned"):
-        _ = Restorer(plan).network
+        _ = Restorer(plan).prior
 
 
 def test_the_operator_of_a_plan_agrees_with_its_geometry(volume):

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_grid import grids
 
 from emgen.geometry import Box
 from emgen.grid import Grid
 from emgen.stitch import blend, ramp
-from test_grid import grids
 
 
 @settings(max_examples=40)

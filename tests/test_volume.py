@@ -1,5 +1,6 @@
 import json
 import shutil
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -188,7 +189,7 @@ def test_axes_without_a_unit_are_refused(tmp_path):
 
 
 class TestBlockStore:
-    FIELDS = {"std": np.float32, "mean": np.uint8}
+    FIELDS: ClassVar = {"std": np.float32, "mean": np.uint8}
 
     def open(self, path, key="k"):
         return BlockStore.open(path, key, 3, (4, 5, 6), self.FIELDS)

@@ -15,6 +15,7 @@ from typing import Any
 from emgen.errors import EmgenError
 
 SHIPPED = Path(__file__).parent / "weights"
+TILE = 128
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 
 
@@ -36,6 +37,16 @@ class Card:
     architecture: dict[str, Any]
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def tile(self) -> int | None:
+        """Pixels of the tiles it must be given; None for a local network, which takes planes whole.
+
+        Attention and group norm tie all pixels of a plane together: such a network works on the
+        patches that it was trained on.
+        """
+        local = self.architecture.get("norm", "pixel") == "pixel"
+        return None if local and not self.architecture.get("attention") else TILE
+
     def digest(self) -> dict[str, Any]:
         """What a plan and a report say about the prior."""
         return {"name": self.name, "sha256": self.sha256, "file": self.path.name, **self.facts}
@@ -56,7 +67,7 @@ def resolve(name: str) -> Card:
     try:
         facts = json.loads(card.read_text())
         found = Card(path, facts.pop("name"), facts.pop("sha256"), facts.pop("architecture"), facts)
-    except (json.JSONDecodeError, KeyError, AttributeError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise EmgenError(
             f"{card} is not the card of a prior ({type(error).__name__}: {error}); restore the file"
         ) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +62,6 @@ def save(
         "architecture": architecture,
         **facts,
     }
-    os.replace(partial, path)
+    partial.replace(path)
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     return resolve(str(path))

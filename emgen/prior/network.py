@@ -64,7 +64,7 @@ class Prior(nn.Module):
         levels = range(len(channels))
         self.unshuffle = unshuffle
         self.multiple = unshuffle * 2 ** (len(channels) - 1)
-        self.unet = UNet2DModel(
+        unet: Any = UNet2DModel(
             **{
                 "in_channels": unshuffle**2,
                 "out_channels": unshuffle**2,
@@ -83,19 +83,21 @@ class Prior(nn.Module):
             }
         )
         if norm == "pixel":
-            _replace_group_norms(self.unet)
+            _replace_group_norms(unet)
+        self.unet = unet
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """The velocity of planes x (n, 1, h, w) at times t (n,), shape of x."""
         height, width = x.shape[-2:]
         folded = functional.pixel_unshuffle(_padded(x, self.multiple), self.unshuffle)
-        v = self.unet(folded.contiguous(memory_format=torch.channels_last), t * TIME_SCALE).sample
+        folded = folded.contiguous(memory_format=torch.channels_last)
+        v: Tensor = self.unet(folded, t * TIME_SCALE).sample
         return functional.pixel_shuffle(v, self.unshuffle)[..., :height, :width]
 
     def velocity(self, x: Tensor, t: float) -> Tensor:
         """The same at one time for all planes."""
-        return self(x, torch.full((len(x),), t, device=x.device))
+        return self.forward(x, torch.full((len(x),), t, device=x.device))
 
 
 def _replace_group_norms(module: nn.Module) -> None:

@@ -81,7 +81,7 @@ class Source:
         side = min(round(size * rng.uniform(*ZOOM)), *section.shape) if rng.random() < 0.3 else size
         row, column = (rng.integers(n - side + 1) for n in section.shape)
         patch = _resized(section[row : row + side, column : column + side], size)
-        patch = np.rot90(patch, rng.integers(4))
+        patch = np.rot90(patch, int(rng.integers(4)))
         return np.ascontiguousarray(patch.T if rng.random() < 0.5 else patch)
 
 
@@ -110,8 +110,9 @@ def _resized(patch: Planes, size: int) -> Planes:
     position = np.linspace(0, len(patch) - 1, size)
     lower = np.minimum(position.astype(int), len(patch) - 2)
     weight = (position - lower).astype(np.float32)
-    rows = patch[lower] * (1 - weight)[:, None] + patch[lower + 1] * weight[:, None]
-    return rows[:, lower] * (1 - weight) + rows[:, lower + 1] * weight
+    rows: Planes = patch[lower] * (1 - weight)[:, None] + patch[lower + 1] * weight[:, None]
+    columns: Planes = rows[:, lower] * (1 - weight) + rows[:, lower + 1] * weight
+    return columns
 
 
 def jittered(patch: Planes, rng: np.random.Generator) -> Planes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -119,7 +118,7 @@ class State:
         )
         partial = folder / ".checkpoint.partial"
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial)
-        os.replace(partial, folder / "checkpoint.safetensors")
+        partial.replace(folder / "checkpoint.safetensors")
 
     def load(self, folder: Path) -> None:
         """Go on from a checkpoint.
@@ -285,6 +284,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--source",
+        dest="sources",
         action="append",
         required=True,
         metavar="PATH[Z0:Z1]@VOXEL",
@@ -299,6 +299,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--weight",
+        dest="weights",
         action="append",
         type=float,
         default=[],
@@ -319,18 +320,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """`emgen train`."""
-    lists = {
-        "sources": args.source,
-        "validation": args.validation,
-        "weights": args.weight,
-        "channels": args.channels,
+    given: dict[str, Any] = {
+        k: v for k, v in vars(args).items() if k in Training.__dataclass_fields__
     }
-    single = {
-        key: value
-        for key, value in vars(args).items()
-        if key in Training.__dataclass_fields__ and key not in lists
-    }
-    card = train(
-        Training(**{key: tuple(value) for key, value in lists.items()}, **single), args.folder
-    )
+    given |= {key: tuple(given[key]) for key in ("sources", "validation", "weights", "channels")}
+    card = train(Training(**given), args.folder)
     print(f"weights: {card.path}")

@@ -141,7 +141,7 @@ def round_length(nm: float) -> float:
     200.0
     """
     ten = 10.0 ** math.floor(math.log10(nm))
-    return max(step * ten for step in (1.0, 2.0, 5.0) if step * ten <= nm)
+    return max(step * ten for step in (0.5, 1.0, 2.0, 5.0) if step * ten <= nm)
 
 
 def colour_bar(high: float) -> Markup:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -203,30 +201,36 @@ def consistency(sample: Sample, degrade: Degrade, threads: int = 1) -> summary.C
         for box in sample.boxes
     )
 
-    def sums(box: Box) -> tuple[consistency_.Consistency, ...]:
+    def sums(box: Box) -> list[consistency_.Consistency]:
         tile, found = sample.read(box), []
         for name in CANDIDATES:
             footprint, degraded = degrade(box, tile.candidate(name))
-            measured = sample.measured.read(footprint).astype(np.float32)
-            found.append(
-                consistency_.consistency(degraded, measured, plan.measured_voxel, width=width)
-            )
-        return tuple(found)
+            if footprint.size:
+                measured = sample.measured.read(footprint).astype(np.float32)
+                found.append(
+                    consistency_.consistency(degraded, measured, plan.measured_voxel, width=width)
+                )
+        return found
 
-    restored, interpolated = (
-        summary.ConsistencyOf(
-            rmse_grey=total.errors.rmse,
-            bias_grey=total.errors.bias,
-            relative_to_noise=total.relative_to_noise(plan.noise),
-            curves=curves(total.shells),
-        )
-        for total in _added(sample.map(sums, threads))
+    totals = _added(each for each in sample.map(sums, threads) if each)
+    nothing = summary.ConsistencyOf(
+        rmse_grey=None, bias_grey=None, relative_to_noise=None, curves={}
     )
+    restored, interpolated = [_consistent(total, plan.noise) for total in totals] or [nothing] * 2
     return summary.Consistency(
         sampled=sampled(sample),
         noise_grey=plan.noise,
         grey_range=plan.intensity.high - plan.intensity.low,
         figures=summary.Pair(restored=restored, interpolated=interpolated),
+    )
+
+
+def _consistent(total: consistency_.Consistency, noise: float) -> summary.ConsistencyOf:
+    return summary.ConsistencyOf(
+        rmse_grey=total.errors.rmse,
+        bias_grey=total.errors.bias,
+        relative_to_noise=total.relative_to_noise(noise),
+        curves=curves(total.shells),
     )
 
 
@@ -334,9 +338,12 @@ def sampled(sample: Sample) -> summary.Sampled:
     )
 
 
-def _added(tiles: Iterable[tuple[Any, ...]]) -> list[Any]:
+def _added(tiles: Iterable[Sequence[Any]]) -> list[Any]:
     """The sums of every candidate over the tiles, one tile in memory at a time."""
-    return list(reduce(lambda total, tile: tuple(map(add, total, tile)), tiles))
+    totals: list[Any] = []
+    for tile in tiles:
+        totals = [a + b for a, b in zip(totals, tile, strict=True)] if totals else list(tile)
+    return totals
 
 
 def _reference(tile: Tile) -> Grey:

@@ -10,6 +10,7 @@ Nothing is drawn by chance: the same settings measure the same voxels.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def _counts(cells: Zyx, most: int) -> Zyx:
     while counts != list(cells):
         for axis in sorted(range(3), key=lambda k: counts[k] / cells[k]):
             more = [m + (k == axis) for k, m in enumerate(counts)]
-            if more[axis] <= cells[axis] and np.prod(more) <= most:
+            if more[axis] <= cells[axis] and math.prod(more) <= most:
                 counts = more
                 break
         else:
@@ -74,7 +75,7 @@ def whole_blocks(shape: Zyx, block: Zyx, most: int) -> Box:
     Where seams are sought: blocks have to lie side by side, and every axis needs some faces.
     """
     counts = zyx([-(-n // b) for n, b in zip(shape, block, strict=True)])
-    taken = _counts(counts, max(1, most // int(np.prod(block))))
+    taken = _counts(counts, max(1, most // math.prod(block)))
     first = [(n - m) // 2 for n, m in zip(counts, taken, strict=True)]
     start = zyx([i * b for i, b in zip(first, block, strict=True)])
     stop = zyx([(i + m) * b for i, m, b in zip(first, taken, block, strict=True)])

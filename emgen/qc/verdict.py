@@ -219,16 +219,16 @@ def _mean_ssim(volume: ImageOf, planes: tuple[Plane, ...]) -> float | None:
 
 
 def check_fsc(fsc: Fsc, beside: str, isotropic: bool) -> list[Check]:
-    """Whether detail agrees with the reference, how much there is, and whether the two lie alike."""
+    """Whether detail agrees with the reference, how much there is, and whether they lie alike."""
     restored, interpolated = fsc.figures.restored, fsc.figures.interpolated
     sectors: tuple[Sector, ...] = ("axial", "lateral") if isotropic else ("lateral",)
     resolved = []
     for sector in sectors:
         a, b = (each.curves[sector].at_half for each in (restored, interpolated))
         resolved.append(_resolution(sector, a, b, beside))
-    powers = [(sector, power) for sector in sectors if (power := restored.fine_power[sector])]
-    shift = _shift(max(map(abs, restored.shift.voxels)))
-    return [*resolved, *(_power(sector, power) for sector, power in powers[:1]), shift]
+    power = restored.fine_power[sectors[0]]
+    detail = [] if power is None else [_power(sectors[0], power)]
+    return [*resolved, *detail, _shift(max(map(abs, restored.shift.voxels)))]
 
 
 def _resolution(sector: Sector, restored: Resolved, interpolated: Resolved, beside: str) -> Check:

@@ -1,0 +1,88 @@
+"""A small finished run without a network: smooth noise, of which every few sections were measured."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scipy.ndimage
+
+from emgen.config import parse
+from emgen.geometry import Box, VoxelSize
+from emgen.intensity import Intensity, store
+from emgen.plan import Plan
+from emgen.qc.sample import Sample
+from emgen.volume import Volume
+
+SHAPE, FACTOR = (24, 32, 40), 4
+VOXEL = VoxelSize(8, 8, 8)
+
+
+def tissue(seed: int = 0) -> np.ndarray:
+    """Smooth noise of 8 bits, finer than the distance of measured sections."""
+    noise = np.random.default_rng(seed).normal(size=SHAPE)
+    smooth = scipy.ndimage.gaussian_filter(noise, 1.2, mode="wrap")
+    return store(128 + 35 * smooth / smooth.std(), "uint8")
+
+
+def volume(path: Path, voxels: np.ndarray, voxel: VoxelSize = VOXEL, **more) -> str:
+    target = Volume.create(
+        path, voxels.shape, voxels.dtype, voxel, chunk=voxels.shape, shard=voxels.shape, **more
+    )
+    target.write(Box.whole(voxels.shape), voxels)
+    return str(path)
+
+
+def run(
+    folder: Path,
+    restored: Callable[[np.ndarray], np.ndarray] = lambda truth: truth,
+    *,
+    factor: int = FACTOR,
+    reference: bool = True,
+    samples: int = 1,
+    noise: float = 0.0,
+) -> tuple[Plan, Sample]:
+    """The plan and the sample of a run whose output is made from the truth by `restored`."""
+    truth = tissue()
+    mode = "isotropic" if factor > 1 else "denoise"
+    qc = {"reference": volume(folder / "reference.ome.zarr", truth)} if reference else {}
+    measured = volume(folder / "measured.ome.zarr", truth[::factor], VOXEL.scaled((factor, 1, 1)))
+    config = parse(
+        {
+            "run": "small",
+            "input": {"volume": measured},
+            "restore": {"mode": mode, "samples": samples},
+            "grid": {"block": [8, 16, 16], "halo": [2, 4, 4]},
+            "output": {"chunk": [8, 16, 16], "shard": [8, 16, 16]},
+            "qc": qc,
+        }
+    )
+    plan = Plan(
+        config=config,
+        measured_shape=(SHAPE[0] // factor, *SHAPE[1:]),
+        measured_voxel=VOXEL.scaled((factor, 1, 1)),
+        shape=SHAPE,
+        voxel=VOXEL,
+        dtype="uint8",
+        scale=(factor, 1, 1),
+        centre=(0.0, 0.0, 0.0),
+        intensity=Intensity.of([truth]),
+        noise=noise,
+        prior={"name": "none", "sha256": "0" * 64},
+        settings={},
+        fingerprint="synthetic",
+        key="k" * 64,
+    )
+    volume(folder / "restored.ome.zarr", store(restored(truth), "uint8"))
+    return plan, Sample.of(plan, folder / "restored.ome.zarr")
+
+
+def thinned(plan: Plan) -> Callable[[Box, np.ndarray], tuple[Box, np.ndarray]]:
+    """The forward model: every few sections."""
+    f = plan.scale[0]
+
+    def degrade(box: Box, voxels: np.ndarray) -> tuple[Box, np.ndarray]:
+        first, last = -(-box.start[0] // f), (box.stop[0] - 1) // f + 1
+        foot = Box((first, *box.start[1:]), (last, *box.stop[1:]))
+        return foot, voxels[first * f - box.start[0] :: f]
+
+    return degrade

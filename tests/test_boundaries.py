@@ -1,0 +1,235 @@
+"""What may import what, and how the repository keeps its parts in step."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from runs import ROOT
+
+MODULES = sorted((ROOT / "emgen").rglob("*.py"))
+RULES = sorted((ROOT / "rules").glob("*.smk"))
+SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+
+# library: the modules of emgen that may import it
+HOMES = {
+    "snakemake": (),
+    "zarr": ("volume",),
+    "tensorstore": ("volume",),
+    "torch": ("prior", "operators", "sampler", "tiles", "noise", "restore"),
+    "safetensors": ("prior",),
+    "diffusers": ("prior.network",),
+    "matplotlib": ("qc.figures", "qc.report", "prior.training"),
+    "jinja2": ("qc.report",),
+    "elf": ("qc.segmentation",),
+    "bioimage_cpp": ("qc.segmentation",),
+}
+WITHOUT_TORCH = (
+    "config",
+    "geometry",
+    "grid",
+    "importers",
+    "intensity",
+    "plan",
+    "provenance",
+    "pyramid",
+    "qc.report",
+    "stitch",
+    "volume",
+)
+# emgen's own: what the mathematics must not know
+STRANGERS = {
+    "geometry": {"emgen"},
+    "sampler": {"emgen.config", "emgen.plan", "emgen.restore", "emgen.volume", "emgen.prior"},
+    "prior.flow": {"emgen"},
+    "omezarr": {"emgen.volume"},
+}
+
+
+def name(path: Path) -> str:
+    """`prior.network` of emgen/prior/network.py; `prior` of its __init__.py."""
+    parts = path.relative_to(ROOT / "emgen").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, also inside functions; `from a import b` gives a and a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(module: str, home: str) -> bool:
+    return module == home or module.startswith(home + ".")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_module_imports_only_what_it_is_for(path):
+    module, found = name(path), set(imported(path))
+    for library, homes in HOMES.items():
+        if any(within(each, library) for each in found):
+            assert any(within(module, home) for home in homes), f"{module} imports {library}"
+    for stranger in STRANGERS.get(module, ()):
+        assert not [each for each in found if within(each, stranger)], (
+            f"{module} imports {stranger}"
+        )
+
+
+def test_what_moves_voxels_runs_without_torch():
+    command = f"import sys, {', '.join(f'emgen.{each}' for each in WITHOUT_TORCH)}; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.stdout == "False\n", done.stderr
+
+
+def test_files_are_small_enough_to_read():
+    limits = {ROOT / "Snakefile": 60} | dict.fromkeys(SCRIPTS, 40) | dict.fromkeys(MODULES, 400)
+    lengths = {path: len(path.read_text().splitlines()) for path in limits}
+    assert {
+        str(path.relative_to(ROOT)): length
+        for path, length in lengths.items()
+        if length > limits[path]
+    } == {}
+    assert not list((ROOT / "emgen").rglob("utils.py"))
+
+
+def rules() -> dict[str, str]:
+    """The text of every rule by its name."""
+    text = "\n".join(path.read_text() for path in RULES)
+    return {
+        found[1]: found[2]
+        for found in re.finditer(
+            r"^ *rule (\w+):\n(.*?)(?=^ *rule |^\S|\Z)", text, re.MULTILINE | re.DOTALL
+        )
+    }
+
+
+@pytest.mark.parametrize("rule", rules())
+def test_a_rule_and_its_script_have_one_name(rule):
+    text = rules()[rule]
+    assert f'"../scripts/{rule}.py"' in text
+    for directive in (
+        "input" if rule != "plan" else "params",
+        "output",
+        "message",
+        "log",
+        "benchmark",
+        "conda",
+        "threads",
+    ):
+        assert re.search(rf"^ +{directive}:", text, re.MULTILINE), f"rule {rule} has no {directive}"
+
+
+def test_every_script_has_its_rule():
+    assert {path.stem for path in SCRIPTS} == set(rules())
+
+
+def pins() -> dict[str, Requirement]:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(each.name): each for each in found}
+
+
+def version(pin: Requirement) -> str:
+    (exact,) = pin.specifier
+    assert exact.operator == "==" and not pin.url
+    return exact.version
+
+
+def declared() -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [
+        Requirement(line)
+        for line in project["dependencies"] + project["optional-dependencies"]["dev"]
+    ]
+
+
+def test_every_dependency_is_pinned_within_its_range():
+    for each in declared():
+        assert each.specifier.contains(version(pins()[canonicalize_name(each.name)])), each
+
+
+def test_every_library_that_is_imported_is_declared():
+    libraries = (
+        {each.split(".")[0] for path in MODULES for each in imported(path)}
+        - sys.stdlib_module_names
+        - {"emgen"}
+    )
+    sources = packages_distributions()
+    known = {canonicalize_name(each.name) for each in declared()}
+    assert {
+        each
+        for each in libraries
+        if not known & {canonicalize_name(source) for source in sources[each]}
+    } == set()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_conda_environment_has_the_pinned_versions(path):
+    (packages,) = (
+        each["pip"]
+        for each in yaml.safe_load(path.read_text())["dependencies"]
+        if isinstance(each, dict)
+    )
+    for each in map(Requirement, packages):
+        assert each.specifier == pins()[canonicalize_name(each.name)].specifier, each
+    assert ("torch" in {Requirement(each).name for each in packages}) == (path.stem == "torch")
+
+
+def test_the_profile_that_is_always_loaded_spoils_no_other():
+    default, cluster = (
+        yaml.safe_load((ROOT / f"profiles/{each}/config.yaml").read_text())
+        for each in ("default", "slurm")
+    )
+    assert {key for key in default.keys() & cluster.keys() if default[key] != cluster[key]} == set()
+    assert not default.keys() & {
+        "cores",
+        "jobs",
+        "executor",
+        "retries",
+        "default-resources",
+        "set-resources",
+        "set-threads",
+    }
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Every text file that belongs to the repository, this one apart."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for path in (ROOT / entry for entry in listed.stdout.decode().split("\0") if entry):
+        data = path.read_bytes() if path.is_file() else b""
+        if path != Path(__file__).resolve() and b"\0" not in data[:8000]:
+            yield path, data.decode(errors="replace")
+
+
+def test_nothing_names_the_machine_it_was_made_on():
+    words = re.compile(
+        r"(?<![\w.])/(work|root|home/\w+|tmp)/|\.\./shared|file:///|"
+        r"pythonhosted|//(www\.)?pypi\.|extra-index-url|\+cpu\b|\b(TODO|FIXME|XXX)\b"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {hit[0]}"
+        for path, text in texts()
+        for hit in words.finditer(text)
+    ]
+    assert found == []

@@ -1,0 +1,202 @@
+import itertools
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic import run, thinned, volume
+
+from emgen.geometry import Box
+from emgen.qc import figures, measure, report, views
+from emgen.qc.table import row
+from emgen.qc.verdict import summarise
+from emgen.volume import Volume
+
+FACTS = {
+    "emgen": "0",
+    "commit": None,
+    "finished": "2030-01-01T00:00:00+00:00",
+    "python": "3",
+    "platform": "any",
+    "packages": {"numpy": "2"},
+    "restore": {"blocks": 18, "jobs": 1, "seconds": 61.0, "devices": ["cpu"], "empty": 1},
+}
+
+
+def findings(folder, restored=lambda truth: truth + 3.0, *, segmented=False, **more):
+    plan, sample = run(folder, restored, **more)
+    found = {
+        "seams": measure.seams(sample),
+        "consistency": measure.consistency(sample, thinned(plan)),
+    }
+    segments = spread = None
+    if sample.reference is not None:
+        found |= {"image": measure.image(sample), "fsc": measure.fsc(sample)}
+    if segmented:
+        found["segmentation"], segments = measure.segmentation(sample)
+    if plan.config.restore.samples > 1:
+        deviation = np.full(plan.shape, 2, np.float32)
+        spread = Volume.open(volume(folder / "uncertainty.ome.zarr", deviation))
+        found["uncertainty"] = measure.uncertainty(sample, spread)
+    summary = summarise(plan, **found)
+    times = [{"rule": "plan", "jobs": 1, "seconds": 4.0, "longest": 4.0, "memory_mb": None}]
+    return report.Findings(summary, sample, FACTS, times, spread, segments)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """Everything a report can be made of."""
+    return findings(tmp_path_factory.mktemp("full"), segmented=True, samples=2)
+
+
+@pytest.fixture(scope="module")
+def full_page(full):
+    return report.render(full)
+
+
+class Checked(HTMLParser):
+    """Collects headings and addresses, and checks that elements are closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.headings, self.addresses = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.addresses += [v for k, v in attributes if k in ("src", "href", "srcset", "data")]
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.addresses += [v for k, v in attributes if k in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+def test_the_page_is_whole_and_fetches_nothing(full_page):
+    seen = Checked(full_page)
+    assert not seen.open
+    assert seen.addresses and all(address.startswith("data:image/") for address in seen.addresses)
+    assert not re.search(r"@import|url\(|<script|<link", full_page)
+    assert seen.headings == [
+        "Sections", "Grey values", "Resolution", "Objects", "Seams", "Consistency with the input",
+        "Uncertainty", "Time and memory", "Provenance",
+    ]  # fmt: skip
+
+
+def test_the_same_findings_give_the_same_page(full, full_page):
+    assert report.render(full) == full_page
+
+
+def test_extrapolated_sections_are_marked(full_page):
+    assert "Output sections 21 to 23 lie beyond the last measured section (20)" in full_page
+    # in xz and yz, of four volumes
+    assert full_page.count('class="mark"') == 8
+
+
+def test_without_a_reference_the_page_says_what_it_cannot_say(tmp_path):
+    text = report.render(findings(tmp_path, reference=False))
+    assert "No reference was given" in text
+    assert Checked(text).headings[:3] == ["Sections", "Seams", "Consistency with the input"]
+
+
+def test_a_denoised_volume_is_compared_with_the_input(tmp_path):
+    text = report.render(findings(tmp_path, factor=1))
+    assert "linear interpolation" not in text.lower()
+    assert "extrapolated" not in text
+
+
+def test_names_of_the_user_are_text_and_not_markup(tmp_path):
+    folder = tmp_path / "a<b>&c"
+    folder.mkdir()
+    text = report.render(findings(folder, reference=False))
+    assert "a<b>" not in text and "a&lt;b&gt;&amp;c" in text
+
+
+def test_the_section_shown_is_as_far_from_measured_ones_as_can_be(tmp_path):
+    plan, _ = run(tmp_path)
+    seen = views.view(plan)
+    assert seen.at[0] % 4 == 2
+    assert views.from_measured(plan, seen.at[0]) == 2
+    assert views.from_measured(plan, 20) == 0 and views.from_measured(plan, 23) == 3
+
+
+def test_the_input_is_shown_by_its_nearest_voxels(tmp_path):
+    plan, sample = run(tmp_path)
+    box = Box((3, 0, 0), (8, 32, 40))
+    shown = views.nearest(plan, sample.measured, box)
+    measured = sample.measured.read(Box.whole(sample.measured.shape))
+    np.testing.assert_array_equal(shown, measured[[1, 1, 1, 2, 2]])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "better"),
+    [(2, 1, "restored"), (1, 2, "interpolated"), (1.001, 1.002, None), (None, 1, None)],
+)
+def test_bold_only_where_numbers_differ_in_what_is_shown(a, b, better):
+    assert row("gain", a, b, "", ".2f", higher=True).better == better
+
+
+def test_what_is_rounded_to_nothing_has_no_sign():
+    assert row("bias", -0.001, 0.2, "", "+.1f").restored == "0.0"
+    assert row("bias", -0.1, 0.2, "", "+.1f").restored == "−0.1"
+
+
+@given(st.floats(0.1, 1e7))
+def test_scale_bars_are_round_and_fit(nm):
+    length = figures.round_length(nm)
+    assert length <= nm * (1 + 1e-9) and length > nm / 2.51
+    assert f"{length:.6e}"[0] in "125"
+
+
+@given(st.floats(0.5, 500))
+def test_periods_lie_on_the_axis_and_apart(nyquist):
+    places = [1000 / nm for nm in figures.periods(nyquist)]
+    assert places[0] == pytest.approx(nyquist, rel=0.01)
+    assert all(a - b > nyquist / 15 for a, b in itertools.pairwise(places))
+
+
+def test_a_panel_has_the_physical_shape():
+    panel = figures.panel(np.zeros((10, 20), np.uint8), (40.0, 8.0), "a <b>", bar=True, mark=200)
+    assert 'viewBox="0 0 160 400"' in panel
+    assert 'aria-label="a &lt;b&gt;"' in panel and 'class="mark"' in panel and "20 nm" in panel
+
+
+def test_grey_and_heat_clip_at_the_window():
+    np.testing.assert_array_equal(
+        figures.grey(np.array([[-5.0, 0, 50, 100, 900]]), 0, 100), [[0, 0, 128, 255, 255]]
+    )
+    warm = figures.heat(np.array([[0.0, 5, 10, 99]]), 10)
+    np.testing.assert_array_equal(warm[0, 2], warm[0, 3])
+    assert warm[0, 0].sum() > warm[0, 1].sum() > warm[0, 2].sum()
+    np.testing.assert_array_equal(figures.heat(np.zeros((1, 1)), 0)[0, 0], warm[0, 0])
+
+
+def test_pieces_of_one_object_share_its_colour():
+    owner = np.full((8, 12), 7)
+    owner[:, 6:] = 9
+    pieces = np.zeros((8, 12), int)
+    pieces[:, 3:6], pieces[:, 6:] = 1, 2
+    drawn = figures.objects(np.full((8, 12), 128, np.uint8), pieces, owner)
+    np.testing.assert_array_equal(drawn[4, 1], drawn[4, 4])
+    assert (drawn[4, 1] != drawn[4, 9]).any()
+    # the border between the pieces
+    assert drawn[4, 3].max() < 30
+
+
+def test_times_are_added_up_per_rule(tmp_path):
+    (tmp_path / "restore").mkdir()
+    for path, seconds, memory in [("restore/0", 3, 100), ("restore/1", 5, 300), ("plan", 1, "NA")]:
+        (tmp_path / f"{path}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0\t{memory}\n")
+    found = {each["rule"]: each for each in report.rule_times(tmp_path)}
+    assert found["restore"] == {
+        "rule": "restore", "jobs": 2, "seconds": 8, "longest": 5, "memory_mb": 300,
+    }  # fmt: skip
+    assert found["plan"]["memory_mb"] is None
