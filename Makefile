@@ -17,6 +17,7 @@ help: ## what there is to do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV) ## restore a real FIB-SEM crop; ends with results/demo/report.html
+	@echo "Takes some minutes; every restored block is a line in results/demo/logs/restore/"
 	@$(BIN)/snakemake --configfile config/demo.yaml --cores all --quiet host reason
 	@echo "Report: results/demo/report.html"
 	@echo "Volume: results/demo/restored.ome.zarr"
@@ -37,7 +38,7 @@ lint: $(VENV) ## ruff, snakefmt, mypy and Snakemake's own linter
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/mypy
-	$(BIN)/snakemake --lint --configfile config/demo.yaml
+	$(BIN)/snakemake --lint --configfile config/demo.yaml --config run=lint
 
 format: $(VENV) ## write the code the way lint wants it
 	$(BIN)/ruff check --fix-only $(CODE)
@@ -55,6 +56,6 @@ $(VENV): requirements.txt pyproject.toml
 	@echo "Building .venv with $(PYTHON); this takes minutes the first time"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv >/dev/null 2>&1 \
 		|| { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

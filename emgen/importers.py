@@ -104,6 +104,7 @@ def import_volume(
                     factors=factors,
                     origin=_origin(source, size),
                     window=None if label else _window(source, dtype),
+                    label=label,
                 )
                 _fill(volume, source, work, memory, pool, progress)
                 for level in range(1, len(factors)):

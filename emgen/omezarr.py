@@ -106,7 +106,7 @@ def write(
             "rdefs": {"model": "greyscale"},
         }
     if label:
-        body["image-label"] = {"source": {"image": "../../"}}
+        body["image-label"] = {}
     if version == "0.5":
         return {"ome": {"version": "0.5", **body}}
     multiscale["version"] = "0.4"

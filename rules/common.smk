@@ -1,3 +1,6 @@
+# plan.json is `ancient` where only voxels count: other QC settings rewrite it, and nothing is restored
+# again for them. Settings that change voxels never reach it (refuse_other_settings).
+#
 # Everything the other rules share. The volume's shape is known while the workflow is parsed, so the
 # jobs are known too (no checkpoints), and bad input ends the run here, before any work.
 from pathlib import Path

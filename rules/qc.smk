@@ -1,9 +1,7 @@
 # How far the result can be trusted. What needs a ground truth is measured where qc.reference is set.
 FIGURES = {name: f"{RUN}/qc/{name}.json" for name in ("seams", "consistency")}
 if CONFIG.qc.reference:
-    FIGURES |= {
-        name: f"{RUN}/qc/{name}.json" for name in ("image", "fsc", "segmentation")
-    }
+    FIGURES |= {name: f"{RUN}/qc/{name}.json" for name in ("image", "fsc", "segmentation")}
     FIGURES["section"] = f"{RUN}/qc/segmentation.npz"
 
 
@@ -145,9 +143,7 @@ rule report:
         pyramid=[f"{RUN}/pyramid/{LAST_LEVEL}.json"] if LAST_LEVEL else [],
         facts=f"{RUN}/provenance/run.json",
     output:
-        html=report(
-            f"{RUN}/report.html", caption="../report/report.rst", category="Quality"
-        ),
+        html=report(f"{RUN}/report.html", caption="../report/report.rst", category="Quality"),
         summary=report(
             f"{RUN}/qc/summary.json",
             caption="../report/summary.rst",

@@ -24,7 +24,7 @@ rule restore:
     message:
         "Restoring blocks, job {wildcards.job} of {params.jobs}"
     input:
-        plan=f"{RUN}/plan.json",
+        plan=ancient(f"{RUN}/plan.json"),
     output:
         # the voxels go to blocks/<job>.zarr: Snakemake would delete a folder of a failed job, and with
         # it the blocks that need not be computed again

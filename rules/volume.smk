@@ -2,7 +2,7 @@ rule stitch:
     message:
         "Stitching the cores of job {wildcards.job}"
     input:
-        plan=f"{RUN}/plan.json",
+        plan=ancient(f"{RUN}/plan.json"),
         blocks=overlapping_jobs,
     output:
         facts=f"{RUN}/stitch/{{job}}.json",
@@ -24,7 +24,7 @@ rule restored:
     message:
         "Adding up what every job did"
     input:
-        plan=f"{RUN}/plan.json",
+        plan=ancient(f"{RUN}/plan.json"),
         blocks=expand(f"{RUN}/blocks/{{job}}.json", job=JOBS),
         stitched=expand(f"{RUN}/stitch/{{job}}.json", job=JOBS),
     output:
@@ -47,7 +47,7 @@ rule pyramid:
     message:
         "Averaging level {wildcards.level} of the pyramid"
     input:
-        plan=f"{RUN}/plan.json",
+        plan=ancient(f"{RUN}/plan.json"),
         finer=finer_level,
     output:
         facts=f"{RUN}/pyramid/{{level}}.json",

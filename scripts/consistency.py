@@ -2,9 +2,10 @@
 
 import torch
 
+from emgen.geometry import Box
 from emgen.log import logged
 from emgen.plan import Plan
-from emgen.qc.measure import consistency
+from emgen.qc.measure import Grey, consistency
 from emgen.qc.sample import Sample
 from emgen.restore import operator
 
@@ -12,7 +13,7 @@ with logged(snakemake.log[0]):
     torch.set_num_threads(1)  # tiles are shared out to threads
     plan = Plan.read(snakemake.input.plan)
 
-    def degrade(box, voxels):
+    def degrade(box: Box, voxels: Grey) -> tuple[Box, Grey]:
         physics = operator(plan, box)
         return physics.footprint, physics(torch.from_numpy(voxels)).numpy()
 

@@ -6,22 +6,12 @@ import numpy as np
 
 from emgen.log import logged
 from emgen.plan import Plan
-from emgen.qc import report, summary
+from emgen.qc import report
 from emgen.qc.measure import uncertainty
 from emgen.qc.sample import Sample
+from emgen.qc.summary import PARTS
 from emgen.qc.verdict import summarise
 from emgen.volume import Volume
-
-KINDS = {
-    kind.__name__.lower(): kind
-    for kind in (
-        summary.Seams,
-        summary.Consistency,
-        summary.Image,
-        summary.Fsc,
-        summary.Segmentation,
-    )
-}
 
 with logged(snakemake.log[0]):
     given = dict(snakemake.input.items())
@@ -29,7 +19,7 @@ with logged(snakemake.log[0]):
     plan = Plan.read(given["plan"])
     sample = Sample.of(plan, run / "restored.ome.zarr")
     spread = Volume.open(run / "uncertainty.ome.zarr") if plan.config.restore.samples > 1 else None
-    figures = {name: kind.read(given[name]) for name, kind in KINDS.items() if name in given}
+    figures = {name: kind.read(given[name]) for name, kind in PARTS.items() if name in given}
     found = summarise(plan, **figures, uncertainty=uncertainty(sample, spread) if spread else None)
     found.write(snakemake.output.summary)
     page = report.render(

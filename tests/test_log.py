@@ -25,9 +25,12 @@ def test_output_is_as_before_afterwards(tmp_path, capfd):
 
 
 def test_an_error_of_the_user_s_ends_with_its_message(tmp_path, capfd):
-    with pytest.raises(SystemExit) as ended, logged(tmp_path / "step.log"):
+    def fail():
         print("begun")
         raise EmgenError("expected a volume, found a folder")
+
+    with pytest.raises(SystemExit) as ended, logged(tmp_path / "step.log"):
+        fail()
     assert ended.value.code == 1
     assert (tmp_path / "step.log").read_text() == (
         "begun\nerror: expected a volume, found a folder\n"

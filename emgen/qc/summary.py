@@ -222,6 +222,16 @@ class Segmentation(Figures):
     against_labels: AgainstLabels | None
 
 
+PARTS: dict[str, type[Figures]] = {
+    "seams": Seams,
+    "consistency": Consistency,
+    "image": Image,
+    "fsc": Fsc,
+    "segmentation": Segmentation,
+}
+"""What a rule of its own measures and writes to qc/<name>.json."""
+
+
 class Uncertainty(Figures):
     """Standard deviation over posterior samples in grey values."""
 

@@ -106,7 +106,7 @@ def fsc_rows(summary: Summary) -> list[Row]:
         )
         for sector in a.fine_power
     ]
-    shifts = [", ".join(f"{voxels + 0.0:.2f}" for voxels in each.shift.voxels) for each in (a, b)]
+    shifts = [", ".join(_number(voxels, ".2f") for voxels in each.shift.voxels) for each in (a, b)]
     return [
         *rows,
         *power,

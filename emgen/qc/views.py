@@ -219,16 +219,10 @@ def spread(plan: Plan, deviation: Volume, seen: View) -> dict[str, Any]:
     planes = dict.fromkeys(["xy", main_plane(plan)])
     values = {plane: deviation.read(seen.cut(AXES[plane])).squeeze(AXES[plane]) for plane in planes}
     high = max(float(np.percentile(each, 99.5)) for each in values.values())
-    maps = [
-        (
-            plane,
-            figures.panel(
-                figures.heat(each, high),
-                _pixel(plan, plane),
-                f"spread over samples, {plane}",
-                bar=True,
-            ),
-        )
-        for plane, each in values.items()
-    ]
+    letters = seen.box.shape[2] * plan.voxel.x / 30
+    maps: list[tuple[str, Markup]] = []
+    for plane, each in values.items():
+        nm, alt = _pixel(plan, plane), f"spread over samples, {plane}"
+        picture = figures.panel(figures.heat(each, high), nm, alt, bar=not maps, text=letters)
+        maps.append((plane, picture))
     return {"maps": maps, "scale": figures.colour_bar(high)}
