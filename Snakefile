@@ -19,13 +19,13 @@ include: "rules/qc.smk"
 
 rule all:
     default_target: True
-    message:
-        "Done. Report: {input.report}; volume: {params.volume}"
     input:
         report=f"{RUN}/report.html",
         summary=f"{RUN}/qc/summary.json",
         provenance=f"{RUN}/provenance/run.json",
         crate=f"{RUN}/provenance/ro-crate-metadata.json",
+    localrule: True
     params:
         volume=f"{RUN}/restored.ome.zarr",
-    localrule: True
+    message:
+        "Done. Report: {input.report}; volume: {params.volume}"

@@ -29,9 +29,9 @@ def restored(folder: Path, block: int, prior: str) -> np.ndarray:
     voxels = whole.read(Box((0, 30, 30), (16, 126, 126)))
     source = folder / "measured.ome.zarr"
     if not source.exists():
-        Volume.create(source, voxels.shape, "uint8", whole.voxel, chunk=(16, 96, 96), shard=(16, 96, 96)).write(
-            Box.whole(voxels.shape), voxels
-        )
+        Volume.create(
+            source, voxels.shape, "uint8", whole.voxel, chunk=(16, 96, 96), shard=(16, 96, 96)
+        ).write(Box.whole(voxels.shape), voxels)
     config = parse(
         {
             "run": "block",
@@ -58,10 +58,15 @@ def main(prior: str = "emgen-small") -> None:
             difference = np.abs(restored(folder, block, prior) - whole)
             offset = np.arange(96) % block
             near = np.minimum(offset, block - 1 - offset)
-            near[: block // 2], near[-(block // 2) :] = DEEP, DEEP  # the ends of the volume are no faces
+            near[: block // 2], near[-(block // 2) :] = (
+                DEEP,
+                DEEP,
+            )  # the ends of the volume are no faces
             deep = np.minimum.reduce(np.meshgrid(near, near, near, indexing="ij")) >= DEEP
             parts = (difference, difference[deep])
-            figures = " | ".join(f"{(d <= 1).mean():.2%}, {np.sqrt((d**2).mean()):.2f}" for d in parts)
+            figures = " | ".join(
+                f"{(d <= 1).mean():.2%}, {np.sqrt((d**2).mean()):.2f}" for d in parts
+            )
             print(f"{block} | {figures}", flush=True)
 
 

@@ -153,6 +153,7 @@ rule report:
         f"{RUN}/logs/report.log",
     benchmark:
         f"{RUN}/benchmarks/report.tsv"
+    localrule: True
     conda:
         "../envs/qc.yaml"
     threads: 1

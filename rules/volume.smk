@@ -1,6 +1,4 @@
 rule stitch:
-    message:
-        "Stitching the cores of job {wildcards.job}"
     input:
         plan=ancient(f"{RUN}/plan.json"),
         blocks=overlapping_jobs,
@@ -10,19 +8,19 @@ rule stitch:
         f"{RUN}/logs/stitch/{{job}}.log",
     benchmark:
         f"{RUN}/benchmarks/stitch/{{job}}.tsv"
+    conda:
+        "../envs/core.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../envs/core.yaml"
+    message:
+        "Stitching the cores of job {wildcards.job}"
     script:
         "../scripts/stitch.py"
 
 
 rule restored:
-    message:
-        "Adding up what every job did"
     input:
         plan=ancient(f"{RUN}/plan.json"),
         blocks=expand(f"{RUN}/blocks/{{job}}.json", job=JOBS),
@@ -33,19 +31,20 @@ rule restored:
         f"{RUN}/logs/restored.log",
     benchmark:
         f"{RUN}/benchmarks/restored.tsv"
+    localrule: True
+    conda:
+        "../envs/core.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../envs/core.yaml"
+    message:
+        "Adding up what every job did"
     script:
         "../scripts/restored.py"
 
 
 rule pyramid:
-    message:
-        "Averaging level {wildcards.level} of the pyramid"
     input:
         plan=ancient(f"{RUN}/plan.json"),
         finer=finer_level,
@@ -55,19 +54,19 @@ rule pyramid:
         f"{RUN}/logs/pyramid/{{level}}.log",
     benchmark:
         f"{RUN}/benchmarks/pyramid/{{level}}.tsv"
+    conda:
+        "../envs/core.yaml"
     threads: 4
     resources:
         mem_mb=8000,
         runtime=120,
-    conda:
-        "../envs/core.yaml"
+    message:
+        "Averaging level {wildcards.level} of the pyramid"
     script:
         "../scripts/pyramid.py"
 
 
 rule provenance:
-    message:
-        "Writing down what made the result"
     input:
         plan=f"{RUN}/plan.json",
         restored=f"{RUN}/restored.json",
@@ -78,11 +77,14 @@ rule provenance:
         f"{RUN}/logs/provenance.log",
     benchmark:
         f"{RUN}/benchmarks/provenance.tsv"
+    localrule: True
+    conda:
+        "../envs/core.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../envs/core.yaml"
+    message:
+        "Writing down what made the result"
     script:
         "../scripts/provenance.py"
