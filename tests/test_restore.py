@@ -187,8 +187,31 @@ def test_a_batch_too_large_for_the_device_is_halved():
         halved(never, x, 0.5)
 
 
-def within_one_grey_value(a: np.ndarray, b: np.ndarray) -> float:
-    return float((np.abs(a.astype(int) - b.astype(int)) <= 1).mean())
+def test_another_block_size_stays_within_one_grey_value(volume, result, tmp_path):
+    """Noise and network know positions, not blocks; only what lies beyond an outer box is missed."""
+    grid = {"block": [36, 40, 40], "halo": [0, 0, 0]}
+    one = {"chunk": [36, 40, 40], "shard": [36, 40, 40]}
+    _, whole = restore(tmp_path / "whole", settings(volume, grid=grid, output=one))
+    halved = {"block": [20, 24, 24], "halo": [16, 16, 16]}
+    unit = {"chunk": [20, 24, 24], "shard": [20, 24, 24]}
+    _, blocks = restore(tmp_path / "blocks", settings(volume, grid=halved, output=unit))
+    assert (np.abs(whole.astype(int) - blocks.astype(int)) <= 1).mean() > 0.99
+
+
+def test_version_0_4_in_and_out_gives_the_same_voxels(volume, result, tmp_path):
+    stored = Volume.open(volume)
+    voxels = stored.read(Box.whole(stored.shape))
+    old = Volume.create(
+        tmp_path / "old.ome.zarr",
+        stored.shape,
+        stored.dtype,
+        stored.voxel,
+        ngff="0.4",
+        chunk=(3, 7, 50),
+    )
+    old.write(Box.whole(old.shape), voxels)
+    _, again = restore(tmp_path / "run", settings(old.path, output={"ngff": "0.4"}))
+    assert (again == result[1]).all()
 
 
 def test_read_gives_the_stored_voxels(result, tmp_path):
