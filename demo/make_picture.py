@@ -32,7 +32,9 @@ def main(run: Path = Path("results/demo"), target: Path = Path("docs/demo.png"))
         axis.set_axis_off()
     length = round(200 / plan.voxel.x)
     axes[0, 0].plot([6, 6 + length], [90, 90], color="white", linewidth=3)
-    axes[0, 0].text(6 + length / 2, 86, "200 nm", color="white", ha="center", va="bottom", fontsize=9)
+    axes[0, 0].text(
+        6 + length / 2, 86, "200 nm", color="white", ha="center", va="bottom", fontsize=9
+    )
     target.parent.mkdir(exist_ok=True)
     figure.savefig(target, dpi=110)
 

@@ -273,7 +273,9 @@ class TestTraining:
             Training(sources=("a",), validation=())
         with pytest.raises(EmgenError, match="weight for each"):
             self.settings(tissue, weights=(1.0, 2.0))
-        (tmp_path / "run").mkdir()
+        train(self.settings(tissue, steps=2), tmp_path / "run")
+        with pytest.raises(EmgenError, match="belongs to another training run"):
+            train(self.settings(tissue, steps=3, seed=1), tmp_path / "run")
         (tmp_path / "run/checkpoint.safetensors").write_bytes(b"damaged")
         with pytest.raises(EmgenError, match="cannot be resumed"):
             train(self.settings(tissue, steps=2), tmp_path / "run")

@@ -62,6 +62,7 @@ def save(
         "architecture": architecture,
         **facts,
     }
+    partial.chmod(0o644)
     partial.replace(path)
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     return resolve(str(path))

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -77,6 +78,13 @@ class Training:
         """Arguments of `Prior`."""
         return {"channels": list(self.channels), "layers": self.layers}
 
+    @property
+    def identity(self) -> str:
+        """What must not change when a run goes on; steps, decay and rate may."""
+        names = ("weights", "channels", "layers", "batch", "size", "average", "seed")
+        data = [[_public(text) for text in texts] for texts in (self.sources, self.validation)]
+        return json.dumps([*data, *(getattr(self, name) for name in names)])
+
     def rate_at(self, step: int) -> float:
         """Learning rate: linear warm-up, constant, linear decay."""
         return self.rate * min(
@@ -106,7 +114,7 @@ class State:
         )
         return cls(prior, average, optimiser)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, identity: str) -> None:
         """One file, replaced whole: a kill or a full disk leaves the checkpoint before."""
         tensors = {f"prior.{k}": v for k, v in self.prior.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
@@ -117,17 +125,20 @@ class State:
             torch.tensor(self.best, dtype=torch.float64),
         )
         partial = folder / ".checkpoint.partial"
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial)
+        contiguous = {k: v.contiguous() for k, v in tensors.items()}
+        save_file(contiguous, partial, metadata={"identity": identity})
         partial.replace(folder / "checkpoint.safetensors")
 
-    def load(self, folder: Path) -> None:
+    def load(self, folder: Path, identity: str) -> None:
         """Go on from a checkpoint.
 
         Raises:
-            EmgenError: it is of another network, or damaged.
+            EmgenError: it is of another network or of other data, or damaged.
         """
         path = folder / "checkpoint.safetensors"
         try:
+            with safe_open(path, "pt") as file:
+                found = (file.metadata() or {}).get("identity", "nothing")
             tensors = load_file(path)
             self.prior.load_state_dict(_part(tensors, "prior."))
             self.average.load_state_dict(_part(tensors, "average."))
@@ -135,6 +146,11 @@ class State:
             raise EmgenError(
                 f"{path} cannot be resumed from: {str(error).splitlines()[0]}; choose another folder"
             ) from None
+        if found != identity:
+            raise EmgenError(
+                f"{path} belongs to another training run: expected sources, validation and settings "
+                f"{identity}, found {found}; choose another folder"
+            )
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in _part(tensors, "optimiser.").items():
             index, name = key.split(".", 1)
@@ -161,7 +177,7 @@ def train(training: Training, folder: Path) -> Card:
     folder.mkdir(parents=True, exist_ok=True)
     state = State.new(training)
     if (folder / "checkpoint.safetensors").exists():
-        state.load(folder)
+        state.load(folder, training.identity)
         print(f"going on from step {state.step} of {training.steps}", flush=True)
     losses: list[float] = []
     begun, first, saved = time.monotonic(), state.step, time.monotonic()
@@ -235,7 +251,7 @@ def checkpoint(
     if score > state.best:
         state.best = score
         export(training, state, validation, folder)
-    state.save(folder)
+    state.save(folder, training.identity)
 
 
 def export(training: Training, state: State, validation: Tensor, folder: Path) -> Card:
