@@ -132,6 +132,14 @@ class Plan:
         blocks = self.grid.job(number)
         return f"{self.key} blocks {blocks.start} to {blocks.stop}"
 
+    def computed(self, outer: Box) -> Box:
+        """What is computed for an outer box: from the network's whole cells on.
+
+        The network then sees every voxel at the same place in its cell, wherever blocks begin.
+        """
+        cell = int(self.prior["cell"])
+        return Box(zyx([a - a % cell for a in outer.start]), outer.stop)
+
     def support(self, box: Box) -> Box:
         """Measured voxels between which every output voxel of `box` is interpolated."""
         return interpolate.support(box, self.scale, self.centre, self.measured_shape)

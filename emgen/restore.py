@@ -94,7 +94,7 @@ class Restorer:
         """Restore the output voxels of `box`.
 
         Args:
-            box: of the output, usually a block's outer box.
+            box: of the output, usually `plan.computed` of a block's outer box.
             measured: stored voxels of `plan.support(box)`.
 
         Returns:
@@ -248,8 +248,10 @@ def restore_job(
             say(f"block {index}: found from an earlier start")
             continue
         outer = plan.grid[index].outer
-        voxels = measured.read(plan.support(outer))
-        results.write(place, restorer(outer, voxels))
+        grown = plan.computed(outer)
+        voxels = measured.read(plan.support(grown))
+        inside = outer.relative_to(grown).slices
+        results.write(place, {name: v[inside] for name, v in restorer(grown, voxels).items()})
         empty = is_empty(voxels)
         facts["empty"] += empty
         facts["voxels"] += outer.size

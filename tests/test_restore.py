@@ -192,10 +192,10 @@ def test_another_block_size_stays_within_one_grey_value(volume, result, tmp_path
     grid = {"block": [36, 40, 40], "halo": [0, 0, 0]}
     one = {"chunk": [36, 40, 40], "shard": [36, 40, 40]}
     _, whole = restore(tmp_path / "whole", settings(volume, grid=grid, output=one))
-    halved = {"block": [20, 24, 24], "halo": [16, 16, 16]}
+    halved = {"block": [20, 24, 24], "halo": [15, 16, 16]}
     unit = {"chunk": [20, 24, 24], "shard": [20, 24, 24]}
     _, blocks = restore(tmp_path / "blocks", settings(volume, grid=halved, output=unit))
-    assert (np.abs(whole.astype(int) - blocks.astype(int)) <= 1).mean() > 0.99
+    assert (np.abs(whole.astype(int) - blocks.astype(int)) <= 1).mean() > 0.999
 
 
 def test_version_0_4_in_and_out_gives_the_same_voxels(volume, result, tmp_path):

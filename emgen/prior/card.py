@@ -47,9 +47,22 @@ class Card:
         local = self.architecture.get("norm", "pixel") == "pixel"
         return None if local and not self.architecture.get("attention") else TILE
 
+    @property
+    def cell(self) -> int:
+        """Pixels of the coarsest level: planes that begin on whole cells are seen alike everywhere."""
+        levels = len(self.architecture.get("channels", (0, 0, 0)))
+        unshuffle = int(self.architecture.get("unshuffle", 2))
+        return unshuffle << (levels - 1)
+
     def digest(self) -> dict[str, Any]:
         """What a plan and a report say about the prior."""
-        return {"name": self.name, "sha256": self.sha256, "file": self.path.name, **self.facts}
+        facts = {
+            "name": self.name,
+            "sha256": self.sha256,
+            "file": self.path.name,
+            "cell": self.cell,
+        }
+        return {**facts, **self.facts}
 
 
 def resolve(name: str) -> Card:
