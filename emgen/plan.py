@@ -24,7 +24,7 @@ from emgen.config import Config, parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.grid import Grid
-from emgen.intensity import Intensity
+from emgen.intensity import Intensity, estimate_noise
 from emgen.prior.card import Card, resolve
 from emgen.pyramid import factors
 from emgen.volume import Volume
@@ -375,19 +375,6 @@ def _noise(config: Config, samples: list[npt.NDArray[Any]]) -> float:
     if restore.mode in ("isotropic", "superres"):
         return 0.0
     return float(np.median([estimate_noise(section) for sample in samples for section in sample]))
-
-
-def estimate_noise(section: npt.NDArray[Any]) -> float:
-    """Standard deviation of white noise in one section (y, x), in grey values; 0 where it is too small to tell.
-
-    Immerkaer, Computer Vision and Image Understanding 64 (1996): the response to a mask that is blind to
-    planes and edges, here by its median so that membranes do not count as noise.
-    """
-    if min(section.shape) < 3:
-        return 0.0
-    rows = np.diff(section.astype(np.float64), 2, axis=0)
-    response = np.diff(rows, 2, axis=1)
-    return float(np.median(np.abs(response)) / 0.6745 / 6)
 
 
 def _names(tree: Any, prefix: str = "") -> set[str]:

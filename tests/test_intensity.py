@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from emgen.intensity import Intensity, store
+from emgen.intensity import Intensity, estimate_noise, store
 
 integers = st.sampled_from([np.uint8, np.uint16, np.int16])
 
@@ -46,3 +46,12 @@ def test_a_nearly_constant_volume_still_has_a_scale():
 def test_what_cannot_be_scaled_is_refused(voxels, fault):
     with pytest.raises(ValueError, match=fault):
         Intensity.of([voxels])
+
+
+@pytest.mark.parametrize("sigma", [2.0, 8.0])
+def test_white_noise_is_estimated_also_where_there_are_edges(sigma):
+    rng = np.random.default_rng(0)
+    clean = np.where(np.add.outer(np.arange(300), np.arange(300)) // 40 % 2, 60.0, 180.0)
+    assert estimate_noise(clean + sigma * rng.normal(size=clean.shape)) == pytest.approx(
+        sigma, rel=0.2
+    )

@@ -12,7 +12,6 @@ from emgen.plan import (
     Plan,
     create_output,
     draft,
-    estimate_noise,
     make,
     refuse_other_settings,
     sampling,
@@ -182,12 +181,3 @@ def test_only_sections_beyond_the_last_measured_one_are_extrapolated(tmp_path):
     volume = measured(tmp_path)
     assert make(draft(config(volume))).extrapolated == Box((13, 0, 0), (15, 20, 22))
     assert make(draft(config(volume, restore={"section": "mean"}))).extrapolated is None
-
-
-@pytest.mark.parametrize("sigma", [2.0, 8.0])
-def test_white_noise_is_estimated_also_where_there_are_edges(sigma):
-    rng = np.random.default_rng(0)
-    clean = np.where(np.add.outer(np.arange(300), np.arange(300)) // 40 % 2, 60.0, 180.0)
-    assert estimate_noise(clean + sigma * rng.normal(size=clean.shape)) == pytest.approx(
-        sigma, rel=0.2
-    )
