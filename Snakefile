@@ -6,26 +6,32 @@
 #                                                                     segmentation -> report
 #
 # Settings: config/config.yaml describes every key; give your own with --configfile my.yaml.
+# Apart from any volume, `snakemake train_prior --config recipe=FILE` trains a prior (rules/prior.smk).
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
-include: "rules/common.smk"
-include: "rules/restore.smk"
-include: "rules/volume.smk"
-include: "rules/qc.smk"
+if "recipe" in config:
 
+    include: "rules/prior.smk"
 
-rule all:
-    default_target: True
-    input:
-        report=f"{RUN}/report.html",
-        summary=f"{RUN}/qc/summary.json",
-        provenance=f"{RUN}/provenance/run.json",
-        crate=f"{RUN}/provenance/ro-crate-metadata.json",
-    localrule: True
-    params:
-        volume=f"{RUN}/restored.ome.zarr",
-    message:
-        "Done. Report: {input.report}; volume: {params.volume}"
+else:
+
+    include: "rules/common.smk"
+    include: "rules/restore.smk"
+    include: "rules/volume.smk"
+    include: "rules/qc.smk"
+
+    rule all:
+        default_target: True
+        input:
+            report=f"{RUN}/report.html",
+            summary=f"{RUN}/qc/summary.json",
+            provenance=f"{RUN}/provenance/run.json",
+            crate=f"{RUN}/provenance/ro-crate-metadata.json",
+        localrule: True
+        params:
+            volume=f"{RUN}/restored.ome.zarr",
+        message:
+            "Done. Report: {input.report}; volume: {params.volume}"

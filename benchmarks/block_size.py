@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from emgen.config import parse
+from emgen.draft import draft
 from emgen.geometry import Box
-from emgen.plan import create_output, draft, make
+from emgen.plan import create_output, make
 from emgen.restore import restore_job
 from emgen.stitch import write_cores
 from emgen.volume import Volume

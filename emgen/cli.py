@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    args = build_parser(words[0] if words else "").parse_args(words)
+    args = build_parser().parse_args(words)
     # a job that the scheduler ends cleans up behind itself too
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -42,15 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build_parser(command: str = "") -> argparse.ArgumentParser:
-    """The parser; what a command needs to be imported for is there when `command` names it."""
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="emgen", description="Restoration of volume electron microscopy."
     )
     parser.add_argument("--version", action="version", version=f"emgen {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_import(commands)
-    _add_train(commands, named=command == "train")
+    _add_train(commands)
     return parser
 
 
@@ -113,13 +113,38 @@ def _import(args: argparse.Namespace) -> None:
     print(f"{args.target}: {what}, {len(volume.levels)} levels")
 
 
-def _add_train(commands: Commands, named: bool) -> None:
-    parser = commands.add_parser("train", help="train a prior")
-    if named:
-        from emgen.prior import training
+def _add_train(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a prior by a recipe",
+        description=(
+            "Train a prior, or go on training it. Several GPUs and nodes: accelerate launch -m emgen.cli train RECIPE."
+        ),
+    )
+    parser.add_argument("recipe", type=Path, help="such as config/prior/emgen-small.yaml")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="of the sources, instead of the recipe's"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="for checkpoints, log, pictures and weights; training goes on from what is there (default: training/NAME)",
+    )
+    parser.add_argument("--steps", type=int, help="in all, instead of the recipe's")
+    parser.add_argument(
+        "--decay", type=int, help="of them at the end, while the rate falls to zero"
+    )
+    parser.set_defaults(run=_train)
 
-        training.add_arguments(parser)
-        parser.set_defaults(run=training.run)
+
+def _train(args: argparse.Namespace) -> None:
+    from emgen.prior import recipe
+    from emgen.prior.training import train
+
+    found = recipe.read(args.recipe, data=args.data, steps=args.steps, decay=args.decay)
+    card = train(found, args.output or Path("training") / found.name)
+    print(f"weights: {card.path}")
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """Every setting: its type, its default and its one sentence.
 
-`config/config.yaml` and `config/schema.json` are written from here (`python -m emgen.config`), and a
+`config/config.yaml` and `config/schema.json` are written from here (`python -m emgen.manual`), and a
 test keeps them in step. Machine matters (threads, memory, partitions) are not settings: they live in
 `profiles/`.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +44,22 @@ class Psf(_Settings):
             description="Standard deviation of a Gaussian in pixels; two numbers (y, x) for an astigmatic one."
         ),
     ] = 2.0
+
+
+class Adapt(_Settings):
+    """Fine-tuning of the prior on the volume's own sections before it is restored."""
+
+    steps: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000,
+            description=(
+                "Training steps; 0 leaves the prior as it is. Some sections are held out; unless the adapted prior "
+                "denoises them better, the volume is restored with the prior as it was. isotropic only."
+            ),
+        ),
+    ] = 0
 
 
 class Restore(_Settings):
@@ -133,6 +148,9 @@ class Restore(_Settings):
             description="A shipped prior's name, or the path of a .safetensors file with its .json card beside it."
         ),
     ] = "emgen-small"
+    adapt: Annotated[
+        Adapt, Field(description="Fine-tunes the prior on the input's own sections first.")
+    ] = Adapt()
     seed: Annotated[
         int,
         Field(
@@ -146,6 +164,11 @@ class Restore(_Settings):
             raise ValueError(f"superres needs `factor: 2`, `3` or `4`; found {self.factor}")
         if self.mode in ("denoise", "deblur") and self.factor not in (None, 1):
             raise ValueError(f"{self.mode} keeps the voxel size; remove `factor: {self.factor}`")
+        if self.adapt.steps and self.mode != "isotropic":
+            raise ValueError(
+                f"adapt: the sections of a volume to {self.mode} are what is to be mended; a prior adapted to them would "
+                "learn their noise and blur. Remove `adapt`, or train a prior on better data: emgen train"
+            )
         return self
 
     @property
@@ -340,49 +363,3 @@ def load(path: str | Path) -> Config:
             f"{path}: expected keys and values, such as `run: my-run`; found {type(settings).__name__}"
         )
     return parse(settings)
-
-
-def schema() -> str:
-    """JSON schema of the configuration, for editors and other programs."""
-    return json.dumps(Config.model_json_schema(), indent=2) + "\n"
-
-
-def document() -> str:
-    """`config/config.yaml`: every key with its sentence and its default."""
-    lines = [
-        "# yaml-language-server: $schema=schema.json",
-        "# Every setting with its default, written from emgen/config.py. Copy what you change into a file of your",
-        "# own and run `snakemake --configfile my.yaml --cores all`; `run` and `input.volume` have no default.",
-        "",
-        *_document(Config, 0),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _document(model: type[BaseModel], depth: int) -> list[str]:
-    import textwrap
-
-    indent = "  " * depth
-    lines: list[str] = []
-    for name, field in model.model_fields.items():
-        sentence = textwrap.wrap(field.description or "", 100 - len(indent))
-        lines += [f"{indent}# {line}" for line in sentence]
-        nested = field.annotation
-        if isinstance(nested, type) and issubclass(nested, BaseModel):
-            lines += [f"{indent}{name}:", *_document(nested, depth + 1)]
-        elif field.is_required():
-            lines.append(f"{indent}# {name}:")
-        else:
-            lines.append(f"{indent}{name}: {_yaml(field.default)}")
-        if depth == 0:
-            lines.append("")
-    return lines
-
-
-def _yaml(value: Any) -> str:
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
-
-
-if __name__ == "__main__":
-    Path("config/schema.json").write_text(schema())
-    Path("config/config.yaml").write_text(document())

@@ -5,6 +5,7 @@ One scaling for the whole volume: a scaling per block would make seams.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from emgen.geometry import Box, Zyx, zyx
+
 LOW, HIGH = 0.1, 99.9  # percentiles: robust against single bright or dead pixels
+SAMPLES, SAMPLE = 27, (32, 128, 128)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,20 @@ class Intensity:
         """
         grey = (values.astype(np.float64) + 1) * self.unit + self.low
         return store(grey, dtype)
+
+
+def sample_boxes(shape: Zyx) -> list[Box]:
+    """Boxes to learn a volume's grey values from without reading all of it: at most 27, spread evenly."""
+    size = [min(n, s) for n, s in zip(shape, SAMPLE, strict=True)]
+    per_axis = round(SAMPLES ** (1 / 3))
+    starts = [
+        sorted({round(i * (n - s) / (per_axis - 1)) for i in range(per_axis)})
+        for n, s in zip(shape, size, strict=True)
+    ]
+    return [
+        Box(zyx(at), zyx([a + s for a, s in zip(at, size, strict=True)]))
+        for at in itertools.product(*starts)
+    ]
 
 
 def store(grey: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -1,15 +1,12 @@
 """The plan of a run: everything that is decided once, before the first block is restored.
 
-`draft` reads metadata only (the workflow calls it while it is parsed, so that bad input ends a run
-before any work); `make` adds what needs voxels: intensity scaling, noise level and the resume key.
+`make` adds to a draft what needs voxels: intensity scaling, noise level and the resume key.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import math
 import shutil
 import zlib
 from dataclasses import asdict, dataclass
@@ -21,78 +18,17 @@ import numpy.typing as npt
 
 from emgen import interpolate
 from emgen.config import Config, parse
+from emgen.draft import Draft
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.grid import Grid
-from emgen.intensity import Intensity, estimate_noise
-from emgen.prior.card import Card, resolve
+from emgen.intensity import Intensity, estimate_noise, sample_boxes
+from emgen.prior.card import resolve
 from emgen.pyramid import factors
 from emgen.volume import Volume
 
 # Part of the resume key: raised whenever the voxels of a block would come out differently.
 METHOD = 1
-
-SAMPLES, SAMPLE = 27, (32, 128, 128)  # boxes read for intensity and noise, spread evenly
-ANISOTROPY_TOLERANCE = 0.05
-
-
-@dataclass(frozen=True)
-class Draft:
-    """What the metadata of a run says.
-
-    Attributes:
-        config: the run's settings.
-        measured: the input.
-        scale: output voxels per measured voxel (z, y, x).
-        centre: where measured voxel 0 lies in output voxels (z, y, x); see `emgen.operators`.
-        grid: the blocks of the output.
-        voxel: size of the output's voxels.
-        prior: the card of the prior.
-    """
-
-    config: Config
-    measured: Volume
-    scale: Zyx
-    centre: tuple[float, float, float]
-    grid: Grid
-    voxel: VoxelSize
-    prior: Card
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the output: the input's, in the machine's byte order; wide floats become float32."""
-        kind = self.measured.dtype.newbyteorder("=")
-        return np.dtype(np.float32) if kind.kind == "f" else kind
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the voxels of the output depend on, resolved: no path of the run, no division into jobs, no QC."""
-        config = self.config.model_dump(mode="json")
-        restore = {
-            **config["restore"],
-            "factor": max(self.scale),
-            "steps": self.config.restore.calls,
-        }
-        return {
-            "input": config["input"],
-            "restore": restore,
-            "grid": {"block": config["grid"]["block"], "halo": config["grid"]["halo"]},
-            "output": config["output"],
-            "prior": self.prior.sha256,
-        }
-
-    @property
-    def bytes(self) -> int:
-        """Disk that the run may fill, uncompressed: block results, output and pyramid."""
-        results = sum(self.grid[i].outer.size for i in range(min(len(self.grid), 1000)))
-        results = results * len(self.grid) // min(len(self.grid), 1000)
-        per_voxel = self.dtype.itemsize + (4 if self.config.restore.samples > 1 else 0)
-        return int((results + 1.34 * math.prod(self.grid.shape)) * per_voxel)
-
-    @property
-    def memory_mb(self) -> int:
-        """Memory of a restore job: some thirty float32 copies of an outer box, plus libraries and weights."""
-        return 2000 + 30 * 4 * math.prod(self.grid.outer_shape()) // 1_000_000
 
 
 @dataclass(frozen=True)
@@ -181,64 +117,6 @@ class Plan:
             ) from None
 
 
-def draft(config: Config) -> Draft:
-    """Everything that can be known, and refused, from metadata alone.
-
-    Raises:
-        EmgenError: the input, prior, reference or labels cannot be used with these settings.
-    """
-    measured = Volume.open(config.input.volume)
-    if measured.dtype.kind not in "iuf":
-        raise EmgenError(
-            f"{measured.path} has voxels of type {measured.dtype}; expected an integer or floating-point type"
-        )
-    if min(measured.shape) < 1:
-        raise EmgenError(f"{measured.path} has no voxels: its shape is {measured.shape}")
-    scale, centre = sampling(config, measured.voxel)
-    shape = zyx([n * f for n, f in zip(measured.shape, scale, strict=True)])
-    grid = Grid(shape, config.grid.block, config.grid.halo, config.grid.blocks_per_job)
-    voxel = measured.voxel.scaled([1 / f for f in scale])
-    found = Draft(config, measured, scale, centre, grid, voxel, resolve(config.restore.prior))
-    for key, path in (("qc.reference", config.qc.reference), ("qc.labels", config.qc.labels)):
-        if path is not None and Volume.open(path).shape != shape:
-            raise EmgenError(
-                f"{key}: {path} has shape {Volume.open(path).shape}, but the output will have {shape} "
-                f"({measured.shape} measured voxels times {scale}); crop it to the same field"
-            )
-    if config.qc.labels is not None and Volume.open(config.qc.labels).dtype.kind not in "iu":
-        raise EmgenError(
-            f"qc.labels: {config.qc.labels} has voxels of type {Volume.open(config.qc.labels).dtype}; expected integers"
-        )
-    return found
-
-
-def sampling(config: Config, voxel: VoxelSize) -> tuple[Zyx, tuple[float, float, float]]:
-    """Output voxels per measured voxel, and where measured voxel 0 lies among them (z, y, x).
-
-    Raises:
-        EmgenError: isotropic without a factor, and the anisotropy is not near a whole number.
-    """
-    restore = config.restore
-    if restore.mode == "superres":
-        factor = restore.factor or 1
-        middle = (factor - 1) / 2
-        return (1, factor, factor), (0.0, middle, middle)
-    if restore.mode != "isotropic":
-        return (1, 1, 1), (0.0, 0.0, 0.0)
-    factor = restore.factor or round(voxel.anisotropy)
-    if restore.factor is None and abs(voxel.anisotropy - factor) > ANISOTROPY_TOLERANCE * factor:
-        raise EmgenError(
-            f"{config.input.volume} has voxels of {voxel}: z is {voxel.anisotropy:.3g} times coarser, which is not within "
-            f"5 % of a whole number. Set restore.factor to the output sections you want per measured section"
-        )
-    if factor < 1:
-        raise EmgenError(
-            f"{config.input.volume} has voxels of {voxel}: z is finer than y and x, so there is nothing to restore along z"
-        )
-    middle = 0.0 if restore.section == "slice" else (factor - 1) / 2
-    return (factor, 1, 1), (middle, 0.0, 0.0)
-
-
 def refuse_other_settings(found: Draft, run: Path) -> None:
     """Never mix two results under one name, and never start what the disk cannot hold.
 
@@ -281,25 +159,31 @@ def refuse_full_disk(found: Draft, run: Path) -> None:
         )
 
 
-def make(found: Draft) -> Plan:
+def make(found: Draft, adapted: str | Path | None = None) -> Plan:
     """Read samples of the input and settle the rest.
 
+    Args:
+        found: what the metadata says.
+        adapted: weights of the prior adapted to this input, where the settings ask for one.
+
     Raises:
-        EmgenError: sampled voxels are constant or not finite.
+        EmgenError: sampled voxels are constant or not finite, or the prior was adapted to other voxels.
     """
-    samples = [found.measured.read(box) for box in _sample_boxes(found.measured.shape)]
+    samples = read_samples(found.measured)
     try:
         intensity = Intensity.of(samples)
     except ValueError as error:
         raise EmgenError(f"{found.measured.path} cannot be restored: {error}") from None
     noise = _noise(found.config, samples)
-    crc = 0
-    for sample in samples:
-        crc = zlib.crc32(sample.tobytes(), crc)
-    fingerprint = (
-        f"{found.measured.shape} {found.measured.voxel} {found.measured.dtype.str} {crc:08x}"
-    )
-    identity = [METHOD, found.settings, fingerprint, asdict(intensity), noise]
+    identified = fingerprint(found.measured, samples)
+    weights = found.config.restore.prior if adapted is None else str(adapted)
+    prior = found.prior if adapted is None else resolve(weights)
+    if adapted is not None and prior.facts.get("adaptation", {}).get("input") != identified:
+        raise EmgenError(
+            f"{adapted} was adapted to other voxels than {found.measured.path} holds now; remove {Path(adapted).parent} "
+            "and run again"
+        )
+    identity = [METHOD, found.settings, prior.sha256, identified, asdict(intensity), noise]
     return Plan(
         config=found.config,
         measured_shape=found.measured.shape,
@@ -311,11 +195,24 @@ def make(found: Draft) -> Plan:
         centre=found.centre,
         intensity=intensity,
         noise=noise,
-        prior=found.prior.digest(),
+        prior={"weights": weights, **prior.digest()},
         settings=found.settings,
-        fingerprint=fingerprint,
+        fingerprint=identified,
         key=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
     )
+
+
+def read_samples(measured: Volume) -> list[npt.NDArray[Any]]:
+    """Voxels of boxes that are spread over the volume."""
+    return [measured.read(box) for box in sample_boxes(measured.shape)]
+
+
+def fingerprint(measured: Volume, samples: list[npt.NDArray[Any]]) -> str:
+    """What tells the input from another at the same place: its metadata and a checksum of samples."""
+    crc = 0
+    for sample in samples:
+        crc = zlib.crc32(sample.tobytes(), crc)
+    return f"{measured.shape} {measured.voxel} {measured.dtype.str} {crc:08x}"
 
 
 def create_output(
@@ -353,19 +250,6 @@ def create_output(
         window=(float(whole.min) if whole else low, low, high, float(whole.max) if whole else high),
         attributes={"emgen": {"key": plan.key, "settings": plan.settings, "prior": plan.prior}},
     )
-
-
-def _sample_boxes(shape: Zyx) -> list[Box]:
-    size = [min(n, s) for n, s in zip(shape, SAMPLE, strict=True)]
-    per_axis = round(SAMPLES ** (1 / 3))
-    starts = [
-        sorted({round(i * (n - s) / (per_axis - 1)) for i in range(per_axis)})
-        for n, s in zip(shape, size, strict=True)
-    ]
-    return [
-        Box(zyx(at), zyx([a + s for a, s in zip(at, size, strict=True)]))
-        for at in itertools.product(*starts)
-    ]
 
 
 def _noise(config: Config, samples: list[npt.NDArray[Any]]) -> float:

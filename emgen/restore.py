@@ -76,7 +76,7 @@ class Restorer:
     @cached_property
     def prior(self) -> tuple[Prior, Card]:
         """The network and its card, the same as when the run was planned."""
-        prior, card = load(self.plan.config.restore.prior)
+        prior, card = load(self.plan.prior["weights"])
         if card.sha256 != self.plan.prior["sha256"]:
             raise EmgenError(
                 f"the prior {card.name} has changed since the run was planned: expected sha256 "

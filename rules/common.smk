@@ -10,7 +10,8 @@ from snakemake.exceptions import WorkflowError
 from emgen import __version__
 from emgen.config import parse as parse_settings
 from emgen.errors import EmgenError
-from emgen.plan import draft, refuse_other_settings
+from emgen.draft import draft
+from emgen.plan import refuse_other_settings
 from emgen.pyramid import factors
 
 try:
@@ -27,6 +28,7 @@ PYRAMID = f"{RUN}/pyramid/{LAST_LEVEL}.json" if LAST_LEVEL else f"{RUN}/restored
 
 
 wildcard_constraints:
+    name=r"adapted-[0-9a-f]+",
     job=r"\d+",
     level=r"\d+",
 

@@ -1,4 +1,41 @@
+# The prior adapted to the input, where restore.adapt asks for it; it belongs to the input and not to the
+# run, so that other runs on the same input find it.
+ADAPTED = (
+    {"adapted": f"results/adapted/{DRAFT.adaptation}/{DRAFT.adaptation}.safetensors"}
+    if DRAFT.adaptation
+    else {}
+)
+
+
+rule adapt:
+    output:
+        weights="results/adapted/{name}/{name}.safetensors",
+        card="results/adapted/{name}/{name}.json",
+    log:
+        "results/adapted/{name}/adapt.log",
+    benchmark:
+        "results/adapted/{name}/benchmark.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu_slot=1,
+    params:
+        settings=CONFIG.model_dump(mode="json"),
+        # not an output: a job that is killed goes on from its last checkpoint
+        folder="results/adapted/{name}/training",
+        version=__version__,
+    message:
+        "Adapting the prior to the sections of the input; see {log}"
+    script:
+        "../scripts/adapt.py"
+
+
 rule plan:
+    input:
+        **ADAPTED,
     output:
         plan=f"{RUN}/plan.json",
     log:

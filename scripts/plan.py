@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from emgen.config import parse
+from emgen.draft import draft
 from emgen.log import logged
-from emgen.plan import create_output, draft, make
+from emgen.plan import create_output, make
 
 with logged(snakemake.log[0]):
     found = draft(parse(snakemake.params.settings))
-    plan = make(found)
+    plan = make(found, snakemake.input.get("adapted"))
     run = Path(snakemake.output.plan).parent
     create_output(plan, found, run / "restored.ome.zarr")
     if plan.config.restore.samples > 1:

@@ -9,8 +9,9 @@ import numpy as np
 import yaml
 
 from emgen.config import parse
+from emgen.draft import draft
 from emgen.geometry import Box
-from emgen.plan import Plan, create_output, draft, make
+from emgen.plan import Plan, create_output, make
 from emgen.restore import restore_job
 from emgen.stitch import write_cores
 from emgen.volume import Volume

@@ -28,18 +28,21 @@ HOMES = {
     "torch": ("prior", "operators", "sampler", "tiles", "noise", "restore"),
     "safetensors": ("prior",),
     "diffusers": ("prior.network",),
-    "matplotlib": ("qc.figures", "qc.report", "prior.training"),
+    "matplotlib": ("qc.figures", "qc.report", "prior.progress"),
+    "accelerate": ("prior.training",),
     "jinja2": ("qc.report",),
     "elf": ("qc.segmentation",),
     "bioimage_cpp": ("qc.segmentation",),
 }
 WITHOUT_TORCH = (
     "config",
+    "draft",
     "geometry",
     "grid",
     "importers",
     "intensity",
     "plan",
+    "prior.datasets",
     "provenance",
     "pyramid",
     "qc.report",
@@ -49,7 +52,14 @@ WITHOUT_TORCH = (
 # emgen's own: what the mathematics must not know
 STRANGERS = {
     "geometry": {"emgen"},
-    "sampler": {"emgen.config", "emgen.plan", "emgen.restore", "emgen.volume", "emgen.prior"},
+    "sampler": {
+        "emgen.config",
+        "emgen.draft",
+        "emgen.plan",
+        "emgen.restore",
+        "emgen.volume",
+        "emgen.prior",
+    },
     "prior.flow": {"emgen"},
     "omezarr": {"emgen.volume"},
 }
@@ -122,7 +132,7 @@ def test_a_rule_and_its_script_have_one_name(rule):
     text = rules()[rule]
     assert f'"../scripts/{rule}.py"' in text
     for directive in (
-        "input" if rule != "plan" else "params",
+        "params" if rule in ("adapt", "plan") else "input",
         "output",
         "message",
         "log",

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from emgen import config
+from emgen import config, manual
 from emgen.errors import EmgenError
 
 ROOT = Path(__file__).parent.parent
@@ -31,19 +31,19 @@ def test_defaults_are_allowed_values():
 
 
 def test_the_committed_schema_and_document_are_up_to_date():
-    hint = "run `python -m emgen.config`"
-    assert (ROOT / "config/schema.json").read_text() == config.schema(), hint
-    assert (ROOT / "config/config.yaml").read_text() == config.document(), hint
+    hint = "run `python -m emgen.manual`"
+    assert (ROOT / "config/schema.json").read_text() == manual.schema(), hint
+    assert (ROOT / "config/config.yaml").read_text() == manual.document(), hint
 
 
 def test_the_document_holds_every_key_with_its_default():
-    document = yaml.safe_load(config.document())
+    document = yaml.safe_load(manual.document())
     document.update(run="a", input={"volume": "v.ome.zarr"})
     assert config.parse(document) == config.parse(MINIMAL)
 
 
 def test_the_schema_refuses_unknown_keys_too():
-    schema = json.loads(config.schema())
+    schema = json.loads(manual.schema())
     assert schema["additionalProperties"] is False
     assert all(part["additionalProperties"] is False for part in schema["$defs"].values())
 

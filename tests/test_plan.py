@@ -6,16 +6,10 @@ import pytest
 
 from emgen import plan as planning
 from emgen.config import parse
+from emgen.draft import draft, sampling
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.plan import (
-    Plan,
-    create_output,
-    draft,
-    make,
-    refuse_other_settings,
-    sampling,
-)
+from emgen.plan import Plan, create_output, make, refuse_other_settings
 from emgen.volume import Volume
 
 THICK = VoxelSize(24, 8, 8)

@@ -2,21 +2,20 @@
 
 import json
 import math
+from itertools import permutations
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgen.errors import EmgenError
-from emgen.prior import flow, patches
+from emgen.prior import flow
 from emgen.prior.card import resolve
 from emgen.prior.checkpoint import load, save
 from emgen.prior.network import Prior
-from emgen.prior.training import State, Training, denoise_psnr, step, train
+from emgen.prior.validation import denoise_psnr
 
 SMALL = {"channels": [8, 16], "layers": 1}
 
@@ -49,9 +48,38 @@ class TestFlow:
             assert found == pytest.approx(1 / s, rel=0.02)
 
     def test_times_cover_the_whole_path_and_favour_its_end(self):
-        t = flow.times(20_000, torch.Generator().manual_seed(0))
+        t = flow.times(20_000, 0.5, torch.Generator().manual_seed(0))
         assert 0 <= t.min() < 0.01 and 0.99 < t.max() <= 1
         assert 0.55 < (t > 0.5).float().mean() < 0.75
+
+    @given(st.integers(1, 40), st.floats(0, 1))
+    def test_late_times_are_spread_over_the_batch(self, count, late):
+        """Any run of the batch, as a process may get it, has its share of late times."""
+        t = flow.times(count, late, torch.Generator().manual_seed(3))
+        uniform = flow.times(count, 0.0, torch.Generator().manual_seed(3))
+        changed = (t != uniform).cumsum(0)
+        assert (changed - torch.arange(1, count + 1) * late).abs().max() <= 1 + 1e-4
+
+    @given(st.integers(1, 6), st.integers(0, 99))
+    def test_coupling_finds_the_cheapest_of_all_pairings(self, count, seed):
+        x, eps = torch.randn(2, count, 1, 3, 3, generator=torch.Generator().manual_seed(seed))
+        found = flow.coupled(x, eps)
+        cost = [(x - eps[list(order)]).square().sum() for order in permutations(range(count))]
+        assert (x - found).square().sum() == pytest.approx(float(min(cost)), rel=1e-5)
+        assert sorted(found.flatten().tolist()) == sorted(eps.flatten().tolist())
+
+    def test_samples_of_the_exact_velocity_have_the_data_distribution(self):
+        """x ~ N(0.3, 0.2^2): v = mean + (t s^2 - (1 - t)) / (t^2 s^2 + (1 - t)^2) (x_t - t mean)."""
+        mean, s = 0.3, 0.2
+
+        def velocity(x, t):
+            t = t.reshape(-1, 1, 1, 1)
+            return mean + (t * s**2 - (1 - t)) / (t**2 * s**2 + (1 - t) ** 2) * (x - t * mean)
+
+        eps = torch.randn(40_000, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+        found = flow.sample(velocity, eps, 400)
+        assert found.mean() == pytest.approx(mean, abs=0.01)
+        assert found.std() == pytest.approx(s, rel=0.03)
 
 
 class TestNetwork:
@@ -172,110 +200,3 @@ class TestFiles:
         saved.path.with_suffix(".json").write_text(json.dumps(card))
         with pytest.raises(EmgenError, match="do not fit the network"):
             load(str(saved.path))
-
-
-@pytest.fixture
-def tissue(tmp_path):
-    """Two small smooth volumes as TIFF."""
-    from scipy.ndimage import gaussian_filter
-
-    for name, seed in (("a", 0), ("b", 1)):
-        field = gaussian_filter(np.random.default_rng(seed).normal(size=(20, 120, 120)), 3)
-        tifffile.imwrite(
-            tmp_path / f"{name}.tif", (128 + 900 * field).clip(0, 255).astype(np.uint8)
-        )
-    return tmp_path
-
-
-class TestPatches:
-    def test_a_batch_follows_from_seed_and_step_alone(self, tissue):
-        sources = [
-            patches.Source.open(f"{tissue}/a.tif@8", 40),
-            patches.Source.open(f"{tissue}/b.tif[3:9]@40,4,4", 40),
-        ]
-        first = patches.batch(sources, (1, 1), 0, 7, 6, 32)
-        assert first.shape == (6, 1, 32, 32) and first.dtype == np.float32
-        assert (first == patches.batch(sources, (1, 1), 0, 7, 6, 32)).all()
-        assert (first != patches.batch(sources, (1, 1), 0, 8, 6, 32)).any()
-        assert (first != patches.batch(sources, (1, 1), 1, 7, 6, 32)).any()
-
-    def test_only_isotropic_volumes_give_axial_planes(self, tissue):
-        assert patches.Source.open(f"{tissue}/a.tif@8", 40).planes == ("xy", "xz", "yz")
-        assert patches.Source.open(f"{tissue}/a.tif@40,4,4", 40).planes == ("xy",)
-
-    def test_sections_held_out_are_not_read(self, tissue):
-        whole = patches.Source.open(f"{tissue}/a.tif@8", 40)
-        assert patches.Source.open(f"{tissue}/a.tif[5:11]@8", 40).voxels.shape == (
-            6,
-            *whole.voxels.shape[1:],
-        )
-
-    @pytest.mark.parametrize(
-        ("source", "words"),
-        [
-            ("none.tif@8", "no training source"),
-            ("a.tif", "voxel size"),
-            ("flat.tif@8", "grey value"),
-            ("nan.tif@8", "not finite"),
-            ("thin.tif@8", "patches need"),
-        ],
-    )
-    def test_bad_sources_are_named(self, tissue, source, words):
-        tifffile.imwrite(tissue / "flat.tif", np.full((5, 90, 90), 3, np.uint8))
-        tifffile.imwrite(tissue / "nan.tif", np.full((5, 90, 90), np.nan, np.float32))
-        tifffile.imwrite(
-            tissue / "thin.tif",
-            np.random.default_rng(0).integers(0, 9, (50, 20, 90)).astype(np.uint8),
-        )
-        with pytest.raises(EmgenError, match=words):
-            patches.Source.open(f"{tissue}/{source}", 40)
-
-
-class TestTraining:
-    def settings(self, tissue, **more):
-        base = {"channels": (8, 16), "batch": 4, "size": 32, "warm_up": 4, "rate": 3e-3, "decay": 2}
-        return Training(
-            sources=(f"{tissue}/a.tif@8",), validation=(f"{tissue}/b.tif@8",), **{**base, **more}
-        )
-
-    def test_training_learns(self, tissue):
-        training = self.settings(tissue, steps=60)
-        state, sources = State.new(training), [patches.Source.open(training.sources[0], 40)]
-        losses = [step(training, state, sources, (1.0,)) for _ in range(60)]
-        assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
-
-    def test_a_resumed_run_is_the_same_bit_for_bit(self, tissue, tmp_path, capsys):
-        torch.set_num_threads(1)
-        whole = train(self.settings(tissue, steps=6, decay=0), tmp_path / "whole")
-        train(self.settings(tissue, steps=3, decay=0), tmp_path / "parts")
-        assert "going on from step 3" not in capsys.readouterr().out
-        train(self.settings(tissue, steps=6, decay=0), tmp_path / "parts")
-        assert "going on from step 3" in capsys.readouterr().out
-        checkpoints = [
-            (tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("whole", "parts")
-        ]
-        assert checkpoints[0] == checkpoints[1]
-        assert whole.facts["steps"] == 6
-
-    def test_the_card_tells_data_and_validation_but_no_folders(self, tissue, tmp_path):
-        card = train(self.settings(tissue, steps=2, note="made up"), tmp_path / "run")
-        assert (card.facts["data"], card.facts["note"]) == (["a.tif@8"], "made up")
-        assert str(tissue) not in card.path.with_suffix(".json").read_text()
-
-    def test_the_rate_warms_up_stays_and_falls(self, tissue):
-        training = self.settings(tissue, steps=100, decay=20, warm_up=10, rate=1.0)
-        assert [training.rate_at(s) for s in (0, 9, 50, 80, 99)] == pytest.approx(
-            [0.1, 1, 1, 1, 0.05]
-        )
-
-    def test_faults_are_named_before_training(self, tissue, tmp_path):
-        with pytest.raises(EmgenError, match="validation"):
-            Training(sources=("a",), validation=())
-        with pytest.raises(EmgenError, match="weight for each"):
-            self.settings(tissue, weights=(1.0, 2.0))
-        train(self.settings(tissue, steps=2), tmp_path / "run")
-        with pytest.raises(EmgenError, match="belongs to another training run"):
-            train(self.settings(tissue, steps=3, seed=1), tmp_path / "run")
-        (tmp_path / "run/checkpoint.safetensors").write_bytes(b"damaged")
-        with pytest.raises(EmgenError, match="cannot be resumed"):
-            train(self.settings(tissue, steps=2), tmp_path / "run")

@@ -5,7 +5,8 @@ from runs import measured, settings
 
 from emgen import provenance
 from emgen.config import parse
-from emgen.plan import draft, make
+from emgen.draft import draft
+from emgen.plan import make
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ import torch
 from runs import CORNER, measured, read, restore, settings
 
 from emgen.config import parse
+from emgen.draft import draft
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.plan import draft, make
+from emgen.plan import make
 from emgen.restore import Restorer, halved, open_results, operator, restore_job
 from emgen.volume import Volume
 

@@ -66,3 +66,10 @@ def save(
     partial.replace(path)
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     return resolve(str(path))
+
+
+def annotate(card: Card, **facts: Any) -> Card:
+    """Add facts to the card beside the weights."""
+    path = card.path.with_suffix(".json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}, indent=2) + "\n")
+    return resolve(str(card.path))

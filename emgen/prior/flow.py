@@ -2,7 +2,7 @@
 
 Lipman et al., ICLR 2023 (arXiv 2210.02747); Liu et al., ICLR 2023 (arXiv 2209.03003). Noise and data
 are drawn independently, so that `destination` is the posterior mean that the samplers need; minibatch
-optimal transport would bias it.
+optimal transport (`coupled`) straightens the paths, and biases it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 Network = Callable[[Tensor, Tensor], Tensor]
@@ -31,12 +32,34 @@ def loss(network: Network, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     return (network(at(x, eps, t), t) - (x - eps)).square().mean()
 
 
-def times(count: int, generator: torch.Generator) -> Tensor:
-    """Training times, shape (count,): half uniform, half logit-normal(0.8, 1).
+def times(count: int, late: float, generator: torch.Generator) -> Tensor:
+    """Training times, shape (count,): a share `late` of them logit-normal(0.8, 1), the rest uniform.
 
-    Restoration starts late, so t above a half is where the network is used most; the uniform half
+    Restoration starts late, so t above a half is where the network is used most; the uniform part
     keeps the whole path covered.
     """
     uniform = torch.rand(count, generator=generator)
-    late = torch.sigmoid(0.8 + torch.randn(count, generator=generator))
-    return torch.where(torch.arange(count) % 2 == 0, uniform, late)
+    high = torch.sigmoid(0.8 + torch.randn(count, generator=generator))
+    # spread over the batch, so that processes that share it see the same mixture
+    place = torch.arange(1, count + 1) * late
+    return torch.where(place.floor() > (place - late).floor(), high, uniform)
+
+
+def coupled(x: Tensor, eps: Tensor) -> Tensor:
+    """The noises of a batch in the order that makes the squared distance to its patches least.
+
+    Minibatch optimal transport (Tong et al., TMLR 2024, arXiv 2302.00482; Pooladian et al., ICML 2023).
+    x and eps have shape (n, ...), the result that of eps.
+    """
+    # sum (x_i - eps_j)^2 differs from -2 x_i eps_j by what no assignment changes
+    cost = -(x.flatten(1) @ eps.flatten(1).T).double().cpu().numpy()
+    return eps[torch.as_tensor(linear_sum_assignment(cost)[1], device=eps.device)]
+
+
+@torch.inference_mode()
+def sample(network: Network, eps: Tensor, steps: int) -> Tensor:
+    """Unconditional samples: Euler steps of dx/dt = v from noise eps (n, ...) at t = 0 to data at t = 1."""
+    x = eps
+    for k in range(steps):
+        x = x + network(x, torch.full((len(x),), k / steps, device=x.device)) / steps
+    return x

@@ -1,4 +1,4 @@
-"""The network: diffusers' UNet2DModel as velocity(x, t) on planes of any size."""
+"""The network: a U-Net, ours or diffusers' UNet2DModel, as velocity(x, t) on planes of any size."""
 
 from __future__ import annotations
 
@@ -11,27 +11,9 @@ from diffusers import UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emgen.prior.unet import PixelNorm, UNet
+
 TIME_SCALE = 1000.0  # UNet2DModel expects diffusion steps
-
-
-class PixelNorm(nn.Module):
-    """Layer norm over the channels of each pixel.
-
-    GroupNorm takes its statistics from the whole plane, so a voxel's value would depend on where the
-    borders of its block fall. This looks at nothing beyond the pixel.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x and result (n, channels, h, w)."""
-        last = x.permute(0, 2, 3, 1)
-        return functional.layer_norm(last, self.weight.shape, self.weight, self.bias, 1e-5).permute(
-            0, 3, 1, 2
-        )
 
 
 class Prior(nn.Module):
@@ -40,6 +22,8 @@ class Prior(nn.Module):
     Args:
         channels: of each level, finest first.
         layers: residual blocks per level.
+        design: "unet2d" is diffusers' UNet2DModel, to which all that follows but `unshuffle` applies; "plain" is
+            `emgen.prior.unet.UNet`, faster on a CPU.
         unshuffle: pixels folded into channels before the first level; 2 costs a quarter of 1.
         norm: "pixel" makes the network local; "group" is diffusers' own.
         attention: levels with self-attention; they tie a plane's pixels together, so give such a
@@ -52,6 +36,7 @@ class Prior(nn.Module):
         self,
         channels: Sequence[int] = (32, 64, 96),
         layers: int = 1,
+        design: Literal["unet2d", "plain"] = "unet2d",
         unshuffle: int = 2,
         norm: Literal["pixel", "group"] = "pixel",
         attention: Sequence[int] = (),
@@ -61,9 +46,16 @@ class Prior(nn.Module):
         super().__init__()
         if norm not in ("pixel", "group"):
             raise ValueError(f'norm must be "pixel" or "group", not {norm!r}')
+        if design not in ("unet2d", "plain"):
+            raise ValueError(f'design must be "unet2d" or "plain", not {design!r}')
         levels = range(len(channels))
         self.unshuffle = unshuffle
         self.multiple = unshuffle * 2 ** (len(channels) - 1)
+        self.design = design
+        if design == "plain":
+            self.unet: Any = UNet(unshuffle**2, channels, layers)
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            return
         unet: Any = UNet2DModel(
             **{
                 "in_channels": unshuffle**2,
@@ -92,7 +84,10 @@ class Prior(nn.Module):
         height, width = x.shape[-2:]
         folded = functional.pixel_unshuffle(_padded(x, self.multiple), self.unshuffle)
         folded = folded.contiguous(memory_format=torch.channels_last)
-        v: Tensor = self.unet(folded, t * TIME_SCALE).sample
+        if self.design == "plain":
+            v: Tensor = self.unet(folded, t)
+        else:
+            v = self.unet(folded, t * TIME_SCALE).sample
         return functional.pixel_shuffle(v, self.unshuffle)[..., :height, :width]
 
     def velocity(self, x: Tensor, t: float) -> Tensor:

@@ -1,26 +1,30 @@
-"""Patches to learn from: planes of volumes, each batch a function of the seed and the step alone."""
+"""Patches to learn from: planes of volumes, each patch a function of the seed, the step and its number alone."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from emgen.errors import EmgenError
-from emgen.geometry import Box, VoxelSize
-from emgen.intensity import Intensity
+from emgen.geometry import Box, VoxelSize, Zyx, zyx
+from emgen.intensity import Intensity, sample_boxes
+from emgen.prior.recipe import Patches, SourceRecipe
+from emgen.sources import open_source
+from emgen.volume import Volume, bytes_of
 
 ISOTROPIC = 1.3  # up to this anisotropy xz and yz planes are patches too
-GAMMA, CONTRAST, ZOOM = 0.15, 0.1, (0.8, 1.25)
+ZOOMED = 0.3  # share of the patches whose pixel size changes
+WHOLE = 4 << 30  # bytes of a volume that is read at once; larger ones are read patch by patch
 
+Grey = npt.NDArray[Any]
 Planes = npt.NDArray[np.float32]
-
-SOURCE = re.compile(r"(?P<path>.+?)(?:\[(?P<first>\d*):(?P<last>\d*)\])?(?:@(?P<voxel>[\d.,]+))?$")
+Fetch = Callable[[Box], Grey]
+Plane = Literal["xy", "xz", "yz"]
 
 
 @dataclass(frozen=True)
@@ -28,79 +32,141 @@ class Source:
     """One volume to learn from.
 
     Attributes:
-        name: as given.
-        voxels: scaled to about [-1, 1] (z, y, x).
-        voxel: voxel size in nm.
-        planes: orientations with in-plane resolution.
+        name: for messages and the card.
+        shape: voxels (z, y, x).
+        voxel: their size.
+        intensity: percentile scaling to about [-1, 1].
+        fetch: stored voxels of a box.
+        stack: whether its sections follow each other in z.
     """
 
     name: str
-    voxels: Planes = field(repr=False)
+    shape: Zyx
     voxel: VoxelSize
     intensity: Intensity
+    fetch: Fetch = field(repr=False)
+    stack: bool = True
 
     @property
-    def planes(self) -> tuple[str, ...]:
-        return ("xy", "xz", "yz") if self.voxel.anisotropy <= ISOTROPIC else ("xy",)
+    def planes(self) -> tuple[Plane, ...]:
+        """Orientations with in-plane resolution."""
+        isotropic = self.stack and self.voxel.anisotropy <= ISOTROPIC
+        return ("xy", "xz", "yz") if isotropic else ("xy",)
 
     @classmethod
-    def open(cls, text: str, smallest: int) -> Source:
-        """From "PATH[z0:z1]@VOXEL": a TIFF or OME-Zarr, sections z0 to z1 of it, its voxel size in nm.
+    def open(cls, recipe: SourceRecipe, folder: Path, smallest: int) -> Source:
+        """A source of a recipe.
 
         Args:
-            text: sections and, for OME-Zarr, the voxel size may be left out.
-            smallest: pixels that a patch needs along each side.
+            recipe: which.
+            folder: that its path is relative to.
+            smallest: pixels that a patch needs along y and x.
 
         Raises:
             EmgenError: missing, no voxel size, constant, not finite, or too small.
         """
-        match = SOURCE.match(text)
-        if match is None:
+        where = recipe.path if "://" in recipe.path else str(folder / recipe.path)
+        shape, voxel, fetch = _opened(where, recipe)
+        if (voxel := recipe.voxel(voxel)) is None:
             raise EmgenError(
-                f"expected a training source such as volume.tif[0:90]@8, found {text!r}"
+                f"{where} does not say its voxel size; give voxel_size_nm: 8 or [40, 4, 4] (z, y, x)"
             )
-        voxels, voxel = _read(Path(match["path"]), match["voxel"])
-        voxels = voxels[slice(*(int(n) if n else None for n in (match["first"], match["last"])))]
+        if min(shape[1:]) < smallest:
+            raise EmgenError(
+                f"{where} has shape {shape}; patches need {smallest} pixels along y and x"
+            )
         try:
-            intensity = Intensity.of([voxels]) if voxels.size else None
+            intensity = Intensity.of(fetch(box) for box in sample_boxes(shape))
         except ValueError as error:
-            raise EmgenError(f"training source {text}: {error}") from None
-        if intensity is None or min(voxels.shape[1:]) < smallest:
-            raise EmgenError(
-                f"training source {text} has shape {voxels.shape}; patches need {smallest} pixels along y and x"
-            )
-        return cls(text, intensity.encode(voxels), voxel, intensity)
+            raise EmgenError(f"{where}: {error}") from None
+        stack = recipe.listed is None or recipe.listed.stack
+        return cls(recipe.name, shape, voxel, intensity, fetch, stack)
 
-    def patch(self, rng: np.random.Generator, size: int) -> Planes:
-        """A patch (size, size) from anywhere in it, in any of its orientations and the eight symmetries."""
+    def patch(self, rng: np.random.Generator, settings: Patches, size: int | None = None) -> Planes:
+        """A patch (size, size) from anywhere in it, in any of its orientations."""
+        size = size or settings.size
         plane = self.planes[rng.integers(len(self.planes))]
-        volume = np.moveaxis(self.voxels, {"xy": 0, "xz": 1, "yz": 2}[plane], 0)
-        if min(volume.shape[1:]) < size:
-            volume = self.voxels
-        section = volume[rng.integers(len(volume))]
-        side = min(round(size * rng.uniform(*ZOOM)), *section.shape) if rng.random() < 0.3 else size
-        row, column = (rng.integers(n - side + 1) for n in section.shape)
-        patch = _resized(section[row : row + side, column : column + side], size)
-        patch = np.rot90(patch, int(rng.integers(4)))
-        return np.ascontiguousarray(patch.T if rng.random() < 0.5 else patch)
+        if plane != "xy" and self.shape[0] < size:
+            plane = "xy"
+        axis = {"xy": 0, "xz": 1, "yz": 2}[plane]
+        across, height, width = (
+            self.shape[axis],
+            *(n for i, n in enumerate(self.shape) if i != axis),
+        )
+        index, side = int(rng.integers(across)), size
+        if rng.random() < ZOOMED:
+            side = min(round(size * rng.uniform(*settings.zoom)), height, width)
+        corner = [int(rng.integers(n - side + 1)) for n in (height, width)]
+        start, stop = [*corner], [n + side for n in corner]
+        start.insert(axis, index)
+        stop.insert(axis, index + 1)
+        grey = self.fetch(Box(zyx(start), zyx(stop))).reshape(side, side)
+        patch = _resized(self.intensity.encode(grey), size)
+        if settings.symmetries:
+            patch = np.rot90(patch, int(rng.integers(4)))
+            patch = patch.T if rng.random() < 0.5 else patch
+        return np.ascontiguousarray(patch)
 
 
-def _read(path: Path, size: str | None) -> tuple[npt.NDArray[Any], VoxelSize]:
-    if not path.exists():
-        raise EmgenError(f"there is no training source at {path}")
-    if path.suffix in (".tif", ".tiff"):
-        import tifffile
+def open_all(recipes: Iterable[SourceRecipe], folder: Path, smallest: int) -> list[Source]:
+    """Every source of a recipe.
 
-        if size is None:
+    Raises:
+        EmgenError: some cannot be used; all of them are named.
+    """
+    found, faults = [], []
+    for recipe in recipes:
+        try:
+            found.append(Source.open(recipe, folder, smallest))
+        except EmgenError as error:
+            faults.append(f"\n  {error}")
+    if faults:
+        raise EmgenError(f"{len(faults)} of the training sources cannot be used:{''.join(faults)}")
+    return found
+
+
+def _opened(where: str, recipe: SourceRecipe) -> tuple[Zyx, VoxelSize | None, Fetch]:
+    if _is_zarr(where):
+        volume = Volume.open(where)
+        part = _part(where, volume.shape, recipe)
+        fetch: Fetch = volume.read
+        if bytes_of(part.shape, volume.dtype) <= WHOLE:
+            return part.shape, volume.voxel, _slices(_finite(where, volume.read(part)))
+        return part.shape, volume.voxel, lambda box: _finite(where, fetch(box.shift(part.start)))
+    with open_source(where, recipe.inside) as source:
+        part = _part(where, source.shape, recipe)
+        if bytes_of(part.shape, source.dtype) > WHOLE:
             raise EmgenError(
-                f"training source {path}: a TIFF needs its voxel size in nm, such as {path.name}@8 or {path.name}@40,4,4"
+                f"{where} has {bytes_of(part.shape, source.dtype) / 1e9:.3g} GB, too much to be held in memory; make an "
+                f"OME-Zarr of it, which is read patch by patch: emgen import {where} {Path(where).stem}.ome.zarr"
             )
-        voxels = tifffile.imread(path)
-        return voxels.reshape(-1, *voxels.shape[-2:]), VoxelSize.parse(size)
-    from emgen.volume import Volume
+        return part.shape, source.voxel, _slices(_finite(where, source.read(part)))
 
-    volume = Volume.open(path)
-    return volume.read(Box.whole(volume.shape)), VoxelSize.parse(size) if size else volume.voxel
+
+def _is_zarr(where: str) -> bool:
+    if "://" in where:
+        return not where.startswith(("n5://", "precomputed://"))
+    return any((Path(where) / name).exists() for name in ("zarr.json", ".zgroup"))
+
+
+def _part(where: str, shape: Zyx, recipe: SourceRecipe) -> Box:
+    first, end = recipe.sections or (0, None)
+    last = end or shape[0]
+    if max(first + 1, last) > shape[0]:
+        raise EmgenError(
+            f"{where} has {shape[0]} sections; sections: {[first, last]} asks for more"
+        )
+    return Box((first, 0, 0), zyx([last, *shape[1:]]))
+
+
+def _finite(where: str, voxels: Grey) -> Grey:
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise EmgenError(f"{where}: there are voxels that are not finite numbers (NaN or infinite)")
+    return voxels
+
+
+def _slices(voxels: Grey) -> Fetch:
+    return lambda box: voxels[box.slices]
 
 
 def _resized(patch: Planes, size: int) -> Planes:
@@ -115,27 +181,50 @@ def _resized(patch: Planes, size: int) -> Planes:
     return columns
 
 
-def jittered(patch: Planes, rng: np.random.Generator) -> Planes:
+def jittered(patch: Planes, rng: np.random.Generator, settings: Patches) -> Planes:
     """Mild changes of gamma, contrast and brightness; other microscopes, other detectors."""
-    unit = np.clip((patch + 1) / 2, 0, None) ** np.float32(np.exp(rng.normal() * GAMMA))
-    contrast, brightness = np.exp(rng.normal() * CONTRAST), rng.normal() * CONTRAST / 2
+    gamma, contrast = (
+        np.exp(rng.normal() * settings.gamma),
+        np.exp(rng.normal() * settings.contrast),
+    )
+    brightness = rng.normal() * settings.contrast / 2
+    unit = (
+        np.clip((patch + 1) / 2, 0, None) ** np.float32(gamma)
+        if settings.gamma
+        else (patch + 1) / 2
+    )
     return ((unit * 2 - 1) * np.float32(contrast) + np.float32(brightness)).astype(np.float32)
 
 
 def batch(
-    sources: Sequence[Source], weights: Sequence[float], seed: int, step: int, count: int, size: int
+    sources: Sequence[Source],
+    weights: Sequence[float],
+    settings: Patches,
+    seed: int,
+    step: int,
+    numbers: Iterable[int],
 ) -> Planes:
-    """The patches of a training step, (count, 1, size, size): the same for the same seed and step."""
-    rng = np.random.default_rng([seed, step])
+    """Patches of a training step, (count, 1, size, size).
+
+    Each follows from the seed, the step and its number in the batch, so that processes can share a batch.
+    """
     share = np.asarray(weights) / np.sum(weights)
-    patches = [
-        jittered(sources[rng.choice(len(sources), p=share)].patch(rng, size), rng)
-        for _ in range(count)
-    ]
+    patches = []
+    for number in numbers:
+        rng = np.random.default_rng([seed, step, number])
+        source = sources[rng.choice(len(sources), p=share)]
+        patches.append(jittered(source.patch(rng, settings), rng, settings))
     return np.stack(patches)[:, None]
 
 
-def fixed(sources: Sequence[Source], count: int, size: int) -> Planes:
-    """Patches to validate on, (count, 1, size, size), the same for ever, sources taking turns."""
+def noise(seed: int, step: int, numbers: Iterable[int], size: int) -> Planes:
+    """The noises that belong to `batch`, of the same shape, standard normal."""
+    streams = [np.random.default_rng([seed, step, number, 1]) for number in numbers]
+    return np.stack([rng.standard_normal((1, size, size), np.float32) for rng in streams])
+
+
+def fixed(source: Source, count: int, size: int) -> Planes:
+    """Patches to validate on, (count, 1, size, size), the same for ever, at the source's own pixel size."""
     rng = np.random.default_rng(20_26)
-    return np.stack([sources[i % len(sources)].patch(rng, size) for i in range(count)])[:, None]
+    settings = Patches(size=size, zoom=(1, 1))
+    return np.stack([source.patch(rng, settings) for _ in range(count)])[:, None]

@@ -3,342 +3,239 @@
 The learning rate warms up, stays, and falls to zero over the last `decay` steps. A run can be stopped at
 any time and goes on from its last checkpoint, bit for bit on a CPU; to finish one early, or to go on
 from a finished one, start it again with another number of steps.
+
+Under `accelerate launch` the processes share every batch: the patches, noises and times of a step are the
+same however many there are.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import os
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from accelerate import Accelerator
+from torch import Tensor, nn
 
 from emgen.errors import EmgenError
-from emgen.prior import flow, patches
+from emgen.prior import flow, patches, progress, validation
 from emgen.prior.card import Card, resolve
-from emgen.prior.checkpoint import save
-from emgen.prior.network import Prior
+from emgen.prior.checkpoint import load, save
+from emgen.prior.recipe import Recipe, names
+from emgen.prior.state import State
 
-TIMES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+VALIDATED = 48  # patches, of one and a half times the size, all held-out sources together
+
+Batch = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Training:
-    """Settings of a training run.
+class Run:
+    """A recipe with everything that it needs opened.
 
     Attributes:
-        sources: "PATH[z0:z1]@VOXEL", see `patches.Source.open`.
-        validation: the same, never trained on.
-        weights: how often each source is drawn; by its number of voxels by default.
-        steps: in all.
-        decay: of them at the end, while the learning rate falls to zero.
+        recipe: what to do.
+        folder: of checkpoints, log, pictures and weights.
+        sources: to learn from.
+        held_out: patches (n, 1, h, w) to validate on, by source.
+        accelerator: this process among those that share the work.
+        architecture: arguments of `Prior`.
     """
 
-    sources: tuple[str, ...]
-    validation: tuple[str, ...]
-    weights: tuple[float, ...] = ()
-    name: str = "prior"
-    channels: tuple[int, ...] = (32, 64, 96)
-    layers: int = 1
-    steps: int = 20_000
-    decay: int = 2_000
-    warm_up: int = 500
-    rate: float = 5e-4
-    batch: int = 16
-    size: int = 64
-    average: float = 0.999
-    seed: int = 0
-    minutes: float = 5.0
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.sources or not self.validation:
-            raise EmgenError(
-                "training needs at least one source and one validation source that is not trained on"
-            )
-        if self.weights and len(self.weights) != len(self.sources):
-            raise EmgenError(
-                f"expected a weight for each of {len(self.sources)} sources, found {len(self.weights)}"
-            )
-        if not 0 <= self.decay <= self.steps:
-            raise EmgenError(
-                f"decay must be between 0 and steps ({self.steps}), found {self.decay}"
-            )
-
-    @property
-    def architecture(self) -> dict[str, Any]:
-        """Arguments of `Prior`."""
-        return {"channels": list(self.channels), "layers": self.layers}
-
-    @property
-    def identity(self) -> str:
-        """What must not change when a run goes on; steps, decay and rate may."""
-        names = ("weights", "channels", "layers", "batch", "size", "average", "seed")
-        data = [[_public(text) for text in texts] for texts in (self.sources, self.validation)]
-        return json.dumps([*data, *(getattr(self, name) for name in names)])
-
-    def rate_at(self, step: int) -> float:
-        """Learning rate: linear warm-up, constant, linear decay."""
-        return self.rate * min(
-            1.0, (step + 1) / self.warm_up, (self.steps - step) / max(self.decay, 1)
-        )
-
-
-@dataclass
-class State:
-    """What a checkpoint holds: network, its running average, optimiser, step and best validation."""
-
-    prior: Prior
-    average: Prior
-    optimiser: torch.optim.AdamW
-    step: int = 0
-    best: float = -np.inf
+    recipe: Recipe
+    folder: Path
+    sources: list[patches.Source]
+    held_out: dict[str, Tensor]
+    accelerator: Accelerator
+    architecture: dict[str, Any]
 
     @classmethod
-    def new(cls, training: Training) -> State:
-        torch.manual_seed(training.seed)
-        prior = Prior(**training.architecture)
-        average = Prior(**training.architecture)
-        average.load_state_dict(prior.state_dict())
-        average.requires_grad_(False)
-        optimiser = torch.optim.AdamW(
-            prior.parameters(), lr=training.rate, betas=(0.9, 0.99), weight_decay=1e-2
-        )
-        return cls(prior, average, optimiser)
-
-    def save(self, folder: Path, identity: str) -> None:
-        """One file, replaced whole: a kill or a full disk leaves the checkpoint before."""
-        tensors = {f"prior.{k}": v for k, v in self.prior.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
-        tensors["step"], tensors["best"] = (
-            torch.tensor(self.step),
-            torch.tensor(self.best, dtype=torch.float64),
-        )
-        partial = folder / ".checkpoint.partial"
-        contiguous = {k: v.contiguous() for k, v in tensors.items()}
-        save_file(contiguous, partial, metadata={"identity": identity})
-        partial.replace(folder / "checkpoint.safetensors")
-
-    def load(self, folder: Path, identity: str) -> None:
-        """Go on from a checkpoint.
+    def open(cls, recipe: Recipe, folder: Path, initial: Card | None = None) -> Run:
+        """Look at everything that may be wrong before the first step.
 
         Raises:
-            EmgenError: it is of another network or of other data, or damaged.
+            EmgenError: sources that cannot be used, a batch that the processes cannot share, or a folder that
+                cannot be written.
         """
-        path = folder / "checkpoint.safetensors"
-        try:
-            with safe_open(path, "pt") as file:
-                found = (file.metadata() or {}).get("identity", "nothing")
-            tensors = load_file(path)
-            self.prior.load_state_dict(_part(tensors, "prior."))
-            self.average.load_state_dict(_part(tensors, "average."))
-        except Exception as error:
+        size = round(recipe.patches.size * max(1, recipe.patches.zoom[1]))
+        data = Path(recipe.data)
+        sources = patches.open_all(recipe.sources, data, size)
+        large = 3 * recipe.patches.size // 2
+        held_out = patches.open_all(recipe.validation, data, large)
+        count = -(-VALIDATED // len(held_out))
+        fixed = {
+            source.name: torch.from_numpy(patches.fixed(source, count, large))
+            for source in held_out
+        }
+        accelerator = Accelerator()
+        if recipe.optimiser.batch % accelerator.num_processes:
             raise EmgenError(
-                f"{path} cannot be resumed from: {str(error).splitlines()[0]}; choose another folder"
-            ) from None
-        if found != identity:
-            raise EmgenError(
-                f"{path} belongs to another training run: expected sources, validation and settings "
-                f"{identity}, found {found}; choose another folder"
+                f"optimiser.batch {recipe.optimiser.batch} cannot be shared by {accelerator.num_processes} processes; "
+                "choose a whole multiple"
             )
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in _part(tensors, "optimiser.").items():
-            index, name = key.split(".", 1)
-            moments.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict(
-            {"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]}
-        )
-        self.step, self.best = int(tensors["step"]), float(tensors["best"])
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EmgenError(f"{folder} cannot be made: {error.strerror}") from None
+        architecture = initial.architecture if initial else recipe.network
+        device = accelerator.device
+        fixed = {name: x.to(device) for name, x in fixed.items()}
+        return cls(recipe, folder, sources, fixed, accelerator, architecture)
+
+    @property
+    def bf16(self) -> bool:
+        wanted = self.recipe.precision
+        return wanted == "bfloat16" or (wanted == "auto" and self.accelerator.device.type == "cuda")
+
+    def say(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            print(text, flush=True)
+
+    def batches(self, first: int, last: int) -> Iterator[Batch]:
+        """This process's part of every batch, made ahead by threads."""
+        threads = 1 if self.accelerator.device.type == "cpu" else min(8, os.cpu_count() or 1)
+        waiting: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(threads) as executor:
+            for step in range(first, last):
+                while len(waiting) <= threads and step + len(waiting) < last:
+                    waiting.append(executor.submit(self.batch, step + len(waiting)))
+                yield waiting.popleft().result()
+
+    def batch(self, step: int) -> Batch:
+        """Patches x and noises eps (n, 1, h, w) and times t (n,): from the seed and the step alone."""
+        recipe, whole = self.recipe, self.recipe.optimiser.batch
+        mine = range(self.accelerator.process_index, whole, self.accelerator.num_processes)
+        weights = [
+            each.weight or float(np.prod(source.shape))
+            for each, source in zip(recipe.sources, self.sources, strict=True)
+        ]
+        x = patches.batch(self.sources, weights, recipe.patches, recipe.seed, step, mine)
+        eps = patches.noise(recipe.seed, step, mine, recipe.patches.size)
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        t = flow.times(whole, recipe.flow.late, generator)[list(mine)]
+        pair = torch.from_numpy(x), torch.from_numpy(eps)
+        if recipe.flow.coupling == "optimal-transport":
+            return pair[0], flow.coupled(*pair), t
+        return *pair, t
 
 
-def train(training: Training, folder: Path) -> Card:
-    """Train, or go on training, until `steps`; the best weights by validation are in `folder`.
+def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
+    """Train, or go on training, until the recipe's number of steps; the best weights by validation are in `folder`.
+
+    Args:
+        recipe: what to do.
+        folder: of checkpoints, log, pictures and weights.
+        initial: prior to begin with, instead of random weights.
 
     Raises:
-        EmgenError: a source cannot be used, or the checkpoint belongs to another network.
+        EmgenError: a source cannot be used, the disk is full, or the checkpoint belongs to another run.
     """
-    sources = [
-        patches.Source.open(text, round(training.size * patches.ZOOM[1]))
-        for text in training.sources
-    ]
-    held_out = [patches.Source.open(text, 96) for text in training.validation]
-    weights = training.weights or tuple(float(source.voxels.size) for source in sources)
-    validation = torch.from_numpy(patches.fixed(held_out, 48, 96))
-    folder.mkdir(parents=True, exist_ok=True)
-    state = State.new(training)
-    if (folder / "checkpoint.safetensors").exists():
-        state.load(folder, training.identity)
-        print(f"going on from step {state.step} of {training.steps}", flush=True)
-    losses: list[float] = []
+    base = load(initial) if initial else None
+    run = Run.open(recipe, folder, base[1] if base else None)
+    state = State.new(recipe, run.architecture, base[0] if base else None)
+    state.to(run.accelerator.device)
+    identity = {**recipe.identity, "initial": base[1].sha256 if base else None}
+    weights = folder / f"{recipe.name}.safetensors"
+    if State.exists(folder):
+        state.load(folder, identity)
+        run.say(f"going on from step {state.step} of {recipe.optimiser.steps}")
+    progress.forget_after(folder, state.step if State.exists(folder) else -1)
+    if not weights.exists():
+        state.best = -np.inf
+    if base and state.step == 0:
+        validate(run, state, None)
+    network = run.accelerator.prepare(state.prior)
+    losses: deque[Tensor] = deque(maxlen=500)
     begun, first, saved = time.monotonic(), state.step, time.monotonic()
-    while state.step < training.steps:
-        losses.append(step(training, state, sources, weights))
+    last, spent = recipe.optimiser.steps, progress.seconds(folder)
+    for x, eps, t in run.batches(state.step, last):
+        losses.append(step(run, state, network, (x, eps, t)))
+        now = time.monotonic()
         if state.step % 100 == 0:
-            pace = (state.step - first) / (time.monotonic() - begun)
-            print(
-                f"step {state.step} of {training.steps}  loss {np.mean(losses[-100:]):.4f}  {pace:.2f} steps/s",
-                flush=True,
+            pace = (state.step - first) / (now - begun)
+            left = (last - state.step) / pace / 60
+            recent = torch.stack(list(losses)[-100:]).mean()
+            run.say(
+                f"step {state.step} of {last}  loss {recent:.4f}  {pace:.2f} steps/s  {left:.0f} min left"
             )
-        if time.monotonic() - saved > 60 * training.minutes or state.step == training.steps:
-            checkpoint(training, state, validation, float(np.mean(losses[-500:])), folder)
+        # the clock of the main process decides for all, so that they validate together
+        due = now - saved > 60 * recipe.checkpoint_minutes or state.step == last
+        if _agreed(run.accelerator, due):
+            loss = float(torch.stack(list(losses)).mean())
+            validate(run, state, loss, spent + now - begun)
+            if run.accelerator.is_main_process:
+                state.save(folder, identity)
             saved = time.monotonic()
-    return resolve(str(folder / f"{training.name}.safetensors"))
+    run.accelerator.wait_for_everyone()
+    if run.accelerator.is_main_process:
+        progress.draw_curves(folder)
+        progress.draw_samples(folder, state.average, run.held_out)
+    return resolve(str(weights))
 
 
-def step(
-    training: Training, state: State, sources: Sequence[patches.Source], weights: Sequence[float]
-) -> float:
-    """One step of the optimiser; its patches, noise and times follow from the seed and the step alone."""
-    generator = torch.Generator().manual_seed(training.seed * 1_000_003 + state.step)
-    x = torch.from_numpy(
-        patches.batch(sources, weights, training.seed, state.step, training.batch, training.size)
-    )
-    eps, t = torch.randn(x.shape, generator=generator), flow.times(len(x), generator)
-    for group in state.optimiser.param_groups:
-        group["lr"] = training.rate_at(state.step)
+def step(run: Run, state: State, network: nn.Module, batch: Batch) -> Tensor:
+    """One step of the optimiser on this process's part of a batch; returns the loss."""
+    settings = run.recipe.optimiser
+    x, eps, t = (part.to(run.accelerator.device) for part in batch)
+    state.set_rate(settings.rate_at(state.step))
     state.prior.train()
-    loss = flow.loss(state.prior, x, eps, t)
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(state.prior.parameters(), 1.0)
-    state.optimiser.step()
-    state.step += 1
-    keep = min(training.average, (1 + state.step) / (10 + state.step))
-    with torch.no_grad():
-        torch._foreach_lerp_(
-            list(state.average.parameters()), list(state.prior.parameters()), 1 - keep
-        )
-    return loss.item()
+    with torch.autocast(run.accelerator.device.type, torch.bfloat16, enabled=run.bf16):
+        loss = flow.loss(network, x, eps, t)
+    state.prior.zero_grad(set_to_none=True)
+    run.accelerator.backward(loss)
+    nn.utils.clip_grad_norm_(state.prior.parameters(), settings.clip)
+    state.update(settings.average)
+    return loss.detach()
 
 
-@torch.inference_mode()
-def denoise_psnr(prior: Prior, x: Tensor) -> dict[str, float]:
-    """PSNR in dB (range 2, [-1, 1]) of one network call from x_t, per t; x (n, 1, h, w), noise fixed."""
-    eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    found = {}
-    for t in TIMES:
-        at = flow.at(x, eps, torch.full((len(x),), t))
-        errors = [
-            flow.destination(part, prior.velocity(part, t), t) - clean
-            for part, clean in zip(at.split(8), x.split(8), strict=True)
-        ]
-        found[str(t)] = round(float(10 * torch.log10(4 / torch.cat(errors).square().mean())), 3)
-    return found
-
-
-def checkpoint(
-    training: Training, state: State, validation: Tensor, loss: float, folder: Path
-) -> None:
-    """Validate the running average, save, and export it if it is the best so far."""
-    found = denoise_psnr(state.average, validation)
-    with (folder / "log.jsonl").open("a") as log:
-        log.write(
-            json.dumps({"step": state.step, "loss": round(loss, 5), "denoise_psnr_db": found})
-            + "\n"
-        )
-    print(f"step {state.step}  validation denoise PSNR {found}", flush=True)
-    score = float(np.mean([found[str(t)] for t in TIMES]))
-    if score > state.best:
+def validate(run: Run, state: State, loss: float | None, seconds: float = 0.0) -> None:
+    """Validate the running average, note it, and export it if it is the best so far."""
+    if not run.accelerator.is_main_process:
+        return
+    found = {name: validation.denoise_psnr(state.average, x) for name, x in run.held_out.items()}
+    progress.note(run.folder, state.step, seconds, loss, found)
+    run.say(f"step {state.step}  validation denoise PSNR {validation.mean(found)}")
+    if run.recipe.keep:
+        (run.folder / "averages").mkdir(exist_ok=True)
+        export(run, state, found, run.folder / "averages" / f"step-{state.step:07d}.safetensors")
+    if (score := validation.score(found)) > state.best:
         state.best = score
-        export(training, state, validation, folder)
-    state.save(folder, training.identity)
+        export(run, state, found, run.folder / f"{run.recipe.name}.safetensors")
 
 
-def export(training: Training, state: State, validation: Tensor, folder: Path) -> Card:
-    """Write the running average as NAME.safetensors with its card."""
+def export(run: Run, state: State, found: dict[str, validation.Psnr], path: Path) -> Card:
+    """Write the running average with its card."""
+    recipe = run.recipe
+    settings = recipe.model_dump(
+        mode="json", include={"patches", "flow", "optimiser", "seed", "precision"}
+    )
     facts = {
-        "data": [_public(text) for text in training.sources],
-        "validation": [_public(text) for text in training.validation],
+        "data": names(recipe.sources),
+        "validation": names(recipe.validation),
+        "credits": sorted({s.credits for s in (*recipe.sources, *recipe.validation) if s.credits}),
+        "voxel_size_nm": {s.name: list(s.voxel) for s in run.sources},
         "scaling": "0.1 and 99.9 percentile of each volume to -1 and +1",
-        "path": "x_t = (1 - t) eps + t x, velocity x - eps, independent coupling",
+        "grey_values": {s.name: [s.intensity.low, s.intensity.high] for s in run.sources},
+        "path": f"x_t = (1 - t) eps + t x, velocity x - eps, {recipe.flow.coupling} coupling",
         "steps": state.step,
-        "training": {
-            k: v
-            for k, v in asdict(training).items()
-            if k not in ("sources", "validation", "note", "name", "minutes")
-        },
-        "validation_denoise_psnr_db": denoise_psnr(state.average, validation),
-        "note": training.note,
+        "training": settings,
+        "validation_denoise_psnr_db": validation.mean(found),
+        "validation_denoise_psnr_db_by_source": found,
+        "note": recipe.note,
     }
-    return save(
-        state.average,
-        folder / f"{training.name}.safetensors",
-        training.name,
-        training.architecture,
-        facts,
-    )
+    return save(state.average, path, recipe.name, run.architecture, facts)
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
-    }
+def _agreed(accelerator: Accelerator, due: bool) -> bool:
+    if accelerator.num_processes == 1:
+        return due
+    from accelerate.utils import broadcast
 
-
-def _public(text: str) -> str:
-    """A source without the folder it lies in on this machine."""
-    return text.rsplit("/", 1)[-1]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `emgen train`."""
-    base = Training(sources=("-",), validation=("-",))
-    parser.add_argument(
-        "folder",
-        type=Path,
-        help="for checkpoints, log and weights; training goes on from what is there",
-    )
-    parser.add_argument(
-        "--source",
-        dest="sources",
-        action="append",
-        required=True,
-        metavar="PATH[Z0:Z1]@VOXEL",
-        help="a volume to learn from, voxel size in nm",
-    )
-    parser.add_argument(
-        "--validation",
-        action="append",
-        required=True,
-        metavar="PATH[Z0:Z1]@VOXEL",
-        help="a volume to choose weights by",
-    )
-    parser.add_argument(
-        "--weight",
-        dest="weights",
-        action="append",
-        type=float,
-        default=[],
-        help="how often to draw each source; by size by default",
-    )
-    parser.add_argument("--name", default=base.name)
-    parser.add_argument("--note", default="", help="for the card: credits, licences")
-    parser.add_argument(
-        "--channels",
-        type=lambda text: tuple(int(n) for n in text.split(",")),
-        default=base.channels,
-    )
-    for name in ("layers", "steps", "decay", "batch", "size", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(base, name))
-    for name in ("rate", "minutes"):
-        parser.add_argument(f"--{name}", type=float, default=getattr(base, name))
-
-
-def run(args: argparse.Namespace) -> None:
-    """`emgen train`."""
-    given: dict[str, Any] = {
-        k: v for k, v in vars(args).items() if k in Training.__dataclass_fields__
-    }
-    given |= {key: tuple(given[key]) for key in ("sources", "validation", "weights", "channels")}
-    card = train(Training(**given), args.folder)
-    print(f"weights: {card.path}")
+    return bool(broadcast(torch.tensor(float(due), device=accelerator.device)))

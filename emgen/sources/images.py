@@ -70,6 +70,9 @@ def _gaps(sections: Sequence[Path]) -> list[str]:
         return []
     steps = np.diff(numbers)
     usual = int(np.median(steps))
+    if np.count_nonzero(steps != usual) > len(steps) / 2:
+        # patches of many places are named after where they come from, not counted
+        return []
     return [
         f"section numbers jump from {numbers[i]} to {numbers[i + 1]} "
         f"({sections[i].name}, {sections[i + 1].name}): is one missing?"
@@ -174,16 +177,19 @@ def open_tiff(file: Path, stack: ExitStack) -> Source:
         return Source(str(file), shape, dtype, voxel, sliced(mapped), notes=tuple(notes))
     pages = stack_of.pages
     missing = [k for k in range(len(pages)) if pages[k] is None]
-    if missing or len(pages) != shape[0]:
+    whole = len(pages) == 1 and not missing and np.prod(stack_of.keyframe.shape) == np.prod(shape)
+    if not whole and (missing or len(pages) != shape[0]):
         raise EmgenError(
             f"{file} should have {shape[0]} sections, found {len(pages) - len(missing)}; "
             "is a file missing?"
         )
 
     def section(k: int) -> Array:
-        page: Any = pages[k]
+        # some programs put all sections of a small stack into one compressed page
+        page: Any = pages[0 if whole else k]
         try:
-            return np.asarray(page.asarray()).reshape(shape[1:])
+            voxels = np.asarray(page.asarray())
+            return voxels.reshape(shape)[k] if whole else voxels.reshape(shape[1:])
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise

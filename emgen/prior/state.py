@@ -1,0 +1,157 @@
+"""What a training run carries from step to step, and its checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from emgen.errors import EmgenError
+from emgen.prior.muon import Muon, is_kernel
+from emgen.prior.network import Prior
+from emgen.prior.recipe import Optimiser, Recipe
+
+FILE = "checkpoint.safetensors"
+
+
+@dataclass
+class State:
+    """Network, its running average, optimisers, step and the best validation so far."""
+
+    prior: Prior
+    average: Prior
+    optimisers: list[torch.optim.Optimizer]
+    step: int = 0
+    best: float = -np.inf
+
+    @classmethod
+    def new(
+        cls, recipe: Recipe, architecture: dict[str, Any], initial: Prior | None = None
+    ) -> State:
+        """Random weights, or those of another prior.
+
+        Raises:
+            EmgenError: there is no such network.
+        """
+        torch.manual_seed(recipe.seed)
+        try:
+            prior, average = Prior(**architecture), Prior(**architecture)
+        except (TypeError, ValueError) as error:
+            raise EmgenError(
+                f"the recipe's network {architecture} cannot be built: {error}"
+            ) from None
+        if initial is not None:
+            prior.load_state_dict(initial.state_dict())
+        average.load_state_dict(prior.state_dict())
+        average.requires_grad_(False).eval()
+        return cls(prior, average, _optimisers(prior, recipe.optimiser))
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        return (folder / FILE).exists()
+
+    def to(self, device: torch.device) -> None:
+        self.prior.to(device)
+        self.average.to(device)
+
+    def set_rate(self, share: float) -> None:
+        """Of the full rate of every optimiser."""
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = share * group.setdefault("full_rate", group["lr"])
+
+    @torch.no_grad()
+    def update(self, average: float) -> None:
+        """Step the optimisers along the gradients and move the running average."""
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.step += 1
+        keep = min(average, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.prior.parameters()), 1 - keep
+        )
+
+    def save(self, folder: Path, identity: dict[str, Any]) -> None:
+        """One file, replaced whole: a kill or a full disk leaves the checkpoint before.
+
+        Raises:
+            EmgenError: it cannot be written.
+        """
+        tensors = {f"prior.{k}": v for k, v in self.prior.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for place, optimiser in enumerate(self.optimisers):
+            for index, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser.{place}.{index}.{k}": v for k, v in moments.items()}
+        tensors["step"] = torch.tensor(self.step)
+        tensors["best"] = torch.tensor(self.best, dtype=torch.float64)
+        partial = folder / f".{FILE}.partial"
+        contiguous = {k: v.contiguous() for k, v in tensors.items()}
+        try:
+            save_file(contiguous, partial, metadata={"identity": json.dumps(identity)})
+            partial.replace(folder / FILE)
+        except Exception as error:
+            partial.unlink(missing_ok=True)
+            raise EmgenError(
+                f"the checkpoint of step {self.step} cannot be written to {folder} ({error}); the one before is still "
+                "there: make room and start again"
+            ) from None
+
+    def load(self, folder: Path, identity: dict[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            EmgenError: it is of another network or of other data, or damaged.
+        """
+        path = folder / FILE
+        try:
+            with safe_open(path, "pt") as file:
+                found = json.loads((file.metadata() or {}).get("identity", "{}"))
+            tensors = load_file(path)
+        except Exception as error:
+            raise EmgenError(
+                f"{path} cannot be resumed from: {str(error).splitlines()[0]}; choose another folder"
+            ) from None
+        if found != json.loads(json.dumps(identity)):
+            changed = sorted(k for k in {*found, *identity} if found.get(k) != identity.get(k))
+            raise EmgenError(
+                f"{path} belongs to another training run: {', '.join(changed)} of the recipe differ; choose another folder"
+            )
+        self.prior.load_state_dict(_part(tensors, "prior."))
+        self.average.load_state_dict(_part(tensors, "average."))
+        for place, optimiser in enumerate(self.optimisers):
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in _part(tensors, f"optimiser.{place}.").items():
+                index, name = key.split(".", 1)
+                moments.setdefault(int(index), {})[name] = value
+            optimiser.load_state_dict(
+                {"state": moments, "param_groups": optimiser.state_dict()["param_groups"]}
+            )
+        self.step, self.best = int(tensors["step"]), float(tensors["best"])
+
+
+def _optimisers(prior: Prior, settings: Optimiser) -> list[torch.optim.Optimizer]:
+    rest, kernels = list(prior.parameters()), []
+    if settings.method == "muon":
+        kernels = [p for p in rest if is_kernel(p)]
+        rest = [p for p in rest if not is_kernel(p)]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            rest, lr=settings.rate, betas=settings.betas, weight_decay=settings.weight_decay
+        )
+    ]
+    if kernels:
+        found.append(Muon(kernels, settings.kernel_rate, settings.weight_decay))
+    return found
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+    }

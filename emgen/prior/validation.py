@@ -1,0 +1,57 @@
+"""How well a prior denoises tissue that it never saw: what weights are chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import linalg
+from torch import Tensor
+
+from emgen.prior import flow
+from emgen.prior.network import Prior
+
+TIMES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+Psnr = dict[str, float]
+
+
+@torch.inference_mode()
+def denoise_psnr(prior: Prior, x: Tensor, batch: int = 8) -> Psnr:
+    """PSNR in dB (range 2, [-1, 1]) of one network call from x_t, per t; x (n, 1, h, w), noise fixed."""
+    eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x.device)
+    found = {}
+    for t in TIMES:
+        at = flow.at(x, eps, torch.full((len(x),), t, device=x.device))
+        errors = [
+            flow.destination(part, prior.velocity(part, t).float(), t) - clean
+            for part, clean in zip(at.split(batch), x.split(batch), strict=True)
+        ]
+        found[str(t)] = round(float(10 * torch.log10(4 / torch.cat(errors).square().mean())), 3)
+    return found
+
+
+def mean(by_source: Mapping[str, Psnr]) -> Psnr:
+    """Per t, over the sources: noisy ones must not count for more than clean ones."""
+    return {
+        str(t): round(float(np.mean([each[str(t)] for each in by_source.values()])), 3)
+        for t in TIMES
+    }
+
+
+def score(by_source: Mapping[str, Psnr]) -> float:
+    """The mean over t and sources in dB: the number that checkpoints are chosen by."""
+    return float(np.mean([list(each.values()) for each in by_source.values()]))
+
+
+def frechet_distance(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    """Between Gaussians fitted to two sets of features (n, d): FID, where the features are Inception's.
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); Heusel et al., NeurIPS 2017, arXiv 1706.08500.
+    """
+    means = [each.mean(0) for each in (one, other)]
+    spreads = [np.atleast_2d(np.cov(each, rowvar=False)) for each in (one, other)]
+    root = linalg.sqrtm(spreads[0] @ spreads[1]).real
+    distance = np.square(means[0] - means[1]).sum() + np.trace(sum(spreads) - 2 * root)
+    return float(distance)

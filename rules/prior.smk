@@ -1,0 +1,36 @@
+# A prior of your own, from a recipe: the workflow's other use, apart from any volume.
+#
+#   snakemake train_prior --config recipe=config/prior/emgen-small.yaml data=FOLDER --cores all
+RECIPE = Path(config["recipe"])
+PRIOR = RECIPE.stem
+
+
+rule train_prior:
+    input:
+        recipe=RECIPE,
+    output:
+        weights=f"priors/{PRIOR}.safetensors",
+        card=f"priors/{PRIOR}.json",
+        curves=f"priors/{PRIOR}-curves.png",
+        samples=f"priors/{PRIOR}-samples.png",
+    log:
+        f"training/{PRIOR}/train.log",
+    benchmark:
+        f"training/{PRIOR}/benchmark.tsv"
+    retries: 3
+    conda:
+        "../envs/torch.yaml"
+    threads: 16
+    resources:
+        mem_mb=16000,
+        runtime=1440,
+        gpu_slot=config.get("processes", 1),
+    params:
+        data=config.get("data"),
+        # checkpoints stay where no rule owns them: a job that is killed or runs out of time goes on from there
+        folder=f"training/{PRIOR}",
+        processes=config.get("processes", 1),
+    message:
+        "Training the prior of {input.recipe}; see {log}"
+    script:
+        "../scripts/train_prior.py"

@@ -1,0 +1,128 @@
+"""Adaptation of the prior to the volume that it restores: what it learns from, what it reports, when it is made anew."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from runs import measured, settings, snakemake
+
+from emgen.config import parse
+from emgen.draft import draft
+from emgen.errors import EmgenError
+from emgen.geometry import Box
+from emgen.plan import make
+from emgen.prior import progress
+from emgen.prior.adapt import adapt, recipe
+from emgen.prior.card import resolve
+from emgen.volume import Volume
+
+STEPS = {"steps": 4}
+
+
+@pytest.fixture(autouse=True)
+def small_sheets(monkeypatch):
+    monkeypatch.setattr(progress, "STEPS", 2)
+    monkeypatch.setattr(progress, "SIZE", 16)
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    return measured(tmp_path_factory.mktemp("input"))
+
+
+def planned(volume, **restore):
+    return draft(parse(settings(volume, restore={"adapt": STEPS, **restore})))
+
+
+def test_sections_are_learnt_from_or_held_out_and_never_both(volume):
+    found = recipe(planned(volume))
+    parts = [range(*each.sections) for each in (*found.sources, *found.validation)]
+    assert sorted(index for part in parts for index in part) == list(range(6))
+    assert all(each.path == str(volume) for each in (*found.sources, *found.validation))
+
+
+def test_the_same_input_and_settings_have_one_adapted_prior(volume):
+    name = planned(volume).adaptation
+    assert name == planned(volume, samples=4, steps=7, start=0.5).adaptation
+    others = [{"adapt": {"steps": 5}}, {"seed": 1}]
+    assert name not in [planned(volume, **other).adaptation for other in others]
+    assert draft(parse(settings(volume))).adaptation is None
+
+
+def test_the_card_compares_before_and_after_and_the_plan_takes_it_over(volume, tmp_path):
+    found = planned(volume)
+    card = adapt(found, tmp_path / "adapted")
+    facts = card.facts["adaptation"]
+    assert facts["base_sha256"] == resolve("emgen-small").sha256
+    mean = {key: np.mean(list(facts[f"{key}_db"].values())) for key in ("before", "after")}
+    assert mean["after"] >= mean["before"]
+    plan, base = make(found, card.path), make(draft(parse(settings(volume))))
+    assert plan.prior["sha256"] == card.sha256 and plan.prior["adaptation"] == facts
+    assert plan.key != base.key and plan.intensity == base.intensity
+
+
+def test_a_prior_adapted_to_other_voxels_is_refused(volume, tmp_path):
+    card = adapt(planned(volume), tmp_path / "adapted")
+    shutil.copytree(volume, copy := tmp_path / "copy.ome.zarr")
+    target = Volume.open(copy, mode="r+")
+    box = Box((0, 0, 0), target.shape)
+    target.write(box, 255 - target.read(box))
+    with pytest.raises(EmgenError, match="adapted to other voxels"):
+        make(planned(copy), card.path)
+
+
+def test_it_goes_on_where_it_was_stopped(volume, tmp_path, monkeypatch, capsys):
+    found, whole, parts = planned(volume), tmp_path / "whole", tmp_path / "parts"
+    expected = adapt(found, whole)
+    from emgen.prior.state import State
+
+    update = State.update
+
+    def killed(self, average):
+        update(self, average)
+        if self.step == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(State, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        adapt(found, parts)
+    monkeypatch.setattr(State, "update", update)
+    assert adapt(found, parts).sha256 == expected.sha256
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mode": "denoise"}, "would learn their noise"),
+        ({"adapt": {"steps": -1}}, "restore.adapt.steps"),
+    ],
+)
+def test_what_cannot_be_adapted_is_refused(volume, change, words):
+    with pytest.raises(EmgenError, match=words):
+        planned(volume, **change)
+
+
+def test_too_few_sections_are_refused(tmp_path):
+    thin = measured(tmp_path, Box((0, 30, 40), (3, 70, 80)))
+    with pytest.raises(EmgenError, match="at least 4 sections"):
+        adapt(planned(thin), tmp_path / "adapted")
+
+
+@pytest.mark.timeout(600)
+def test_the_workflow_adapts_once_and_reports_what_it_did(volume, tmp_path):
+    config = settings(volume, restore={"adapt": STEPS, "steps": 1})
+    done = snakemake(tmp_path, config)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "results/small"
+    plan = json.loads((run / "plan.json").read_text())
+    assert plan["prior"]["name"].startswith("adapted-")
+    page = re.sub(r"\s+", " ", (run / "report.html").read_text())
+    assert "fine-tuned on the measured sections" in page and "adapted-" in page
+    done = snakemake(tmp_path, config)
+    assert "Nothing to be done" in done.stderr
+    other = snakemake(tmp_path, {**config, "run": "other"}, "--dry-run")
+    assert (
+        other.returncode == 0 and "rule adapt" not in other.stdout and "adapt " not in other.stdout
+    )
