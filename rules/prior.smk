@@ -1,8 +1,18 @@
 # A prior of your own, from a recipe: the workflow's other use, apart from any volume.
 #
 #   snakemake train_prior --config recipe=config/prior/emgen-small.yaml data=FOLDER --cores all
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from emgen.errors import EmgenError
+from emgen.prior.recipe import read
+
 RECIPE = Path(config["recipe"])
-PRIOR = RECIPE.stem
+try:
+    PRIOR = read(RECIPE).name
+except EmgenError as error:
+    raise WorkflowError(str(error)) from None
 
 
 rule train_prior:
@@ -17,7 +27,6 @@ rule train_prior:
         f"training/{PRIOR}/train.log",
     benchmark:
         f"training/{PRIOR}/benchmark.tsv"
-    retries: 3
     conda:
         "../envs/torch.yaml"
     threads: 16

@@ -7,20 +7,21 @@ from pathlib import Path
 
 from emgen.errors import EmgenError
 from emgen.log import logged
+from emgen.prior.recipe import read
+from emgen.prior.training import train
 
-params, output = snakemake.params, snakemake.output
-launcher = ["accelerate.commands.launch", "--num_processes", str(params.processes), "-m"]
-command = ["emgen.cli", "train", str(snakemake.input.recipe), "--output", params.folder]
+params, output, folder = snakemake.params, snakemake.output, Path(snakemake.params.folder)
+launch = ["accelerate.commands.launch", "--num_processes", str(params.processes), "-m"]
+command = ["emgen.cli", "train", str(snakemake.input.recipe), "--output", str(folder)]
 command += ["--data", str(params.data)] if params.data else []
 
 with logged(snakemake.log[0]):
-    parts = launcher * (params.processes > 1) + command
-    done = subprocess.run([sys.executable, "-m", *parts], check=False)
-    if done.returncode:
-        raise EmgenError(f"training ended with exit code {done.returncode}; see {snakemake.log[0]}")
-    made = Path(params.folder)
-    weights = made / f"{Path(output.weights).stem}.safetensors"
+    if params.processes == 1:
+        train(read(snakemake.input.recipe, data=params.data), folder)
+    elif subprocess.run([sys.executable, "-m", *launch, *command], check=False).returncode:
+        raise EmgenError(f"a training process failed; the last lines of {snakemake.log[0]} say why")
+    weights = folder / Path(output.weights).name
     shutil.copyfile(weights, output.weights)
     shutil.copyfile(weights.with_suffix(".json"), output.card)
     for name in ("curves", "samples"):
-        shutil.copyfile(made / f"{name}.png", output[name])
+        shutil.copyfile(folder / f"{name}.png", output[name])

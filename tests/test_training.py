@@ -13,7 +13,7 @@ import pytest
 import tifffile
 import torch
 import yaml
-from runs import ROOT
+from runs import ROOT, snakemake
 from scipy.ndimage import gaussian_filter
 
 from emgen.cli import main
@@ -405,6 +405,22 @@ class TestTraining:
         assert reached > 0
         assert main(["train", str(path), "--output", str(run), "--steps", str(reached + 2)]) == 0
         assert f"going on from step {reached}" in capfd.readouterr().out
+
+    @pytest.mark.timeout(600)
+    def test_the_workflow_trains_a_prior_and_then_finds_nothing_to_do(self, tissue, tmp_path):
+        path = written(tissue, data="elsewhere")
+        config = {"recipe": str(path), "data": str(tissue)}
+        done = snakemake(tmp_path, config, "train_prior")
+        assert done.returncode == 0, done.stderr
+        for name in ("p.safetensors", "p.json", "p-curves.png", "p-samples.png"):
+            assert (tmp_path / "priors" / name).stat().st_size > 300, name
+        assert load(str(tmp_path / "priors/p.safetensors"))[1].facts["steps"] == 6
+        assert "Nothing to be done" in snakemake(tmp_path, config, "train_prior").stderr
+
+    def test_the_workflow_says_what_is_wrong_with_a_recipe(self, tissue, tmp_path):
+        path = written(tissue, data=str(tissue / "none"))
+        done = snakemake(tmp_path, {"recipe": str(path)}, "train_prior")
+        assert done.returncode != 0 and "2 of the training sources cannot be used" in done.stderr
 
     @pytest.mark.slow
     def test_two_processes_learn_what_one_does(self, tissue, tmp_path):

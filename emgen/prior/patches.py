@@ -108,14 +108,14 @@ class Source:
         return np.ascontiguousarray(patch)
 
 
-def open_all(recipes: Iterable[SourceRecipe], folder: Path, smallest: int) -> list[Source]:
-    """Every source of a recipe.
+def open_all(recipes: Iterable[tuple[SourceRecipe, int]], folder: Path) -> list[Source]:
+    """Sources of a recipe, each with the smallest number of pixels that it needs along y and x.
 
     Raises:
         EmgenError: some cannot be used; all of them are named.
     """
     found, faults = [], []
-    for recipe in recipes:
+    for recipe, smallest in recipes:
         try:
             found.append(Source.open(recipe, folder, smallest))
         except EmgenError as error:

@@ -102,6 +102,11 @@ class Patches(_Part):
     gamma: Annotated[float, Field(ge=0)] = 0.15
     contrast: Annotated[float, Field(ge=0)] = 0.1
 
+    @property
+    def largest(self) -> int:
+        """Pixels of a source that a patch may need, before its pixel size is changed."""
+        return round(self.size * max(1.0, self.zoom[1]))
+
 
 class Flow(_Part):
     """How noise and data are paired.

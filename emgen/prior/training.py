@@ -64,11 +64,10 @@ class Run:
             EmgenError: sources that cannot be used, a batch that the processes cannot share, or a folder that
                 cannot be written.
         """
-        size = round(recipe.patches.size * max(1, recipe.patches.zoom[1]))
-        data = Path(recipe.data)
-        sources = patches.open_all(recipe.sources, data, size)
-        large = 3 * recipe.patches.size // 2
-        held_out = patches.open_all(recipe.validation, data, large)
+        size, large = recipe.patches.largest, 3 * recipe.patches.size // 2
+        needed = [*((s, size) for s in recipe.sources), *((v, large) for v in recipe.validation)]
+        opened = patches.open_all(needed, Path(recipe.data))
+        sources, held_out = opened[: len(recipe.sources)], opened[len(recipe.sources) :]
         count = -(-VALIDATED // len(held_out))
         fixed = {
             source.name: torch.from_numpy(patches.fixed(source, count, large))
