@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_import(commands)
     _add_train(commands)
+    _add_convert(commands)
     return parser
 
 
@@ -145,6 +146,27 @@ def _train(args: argparse.Namespace) -> None:
     found = recipe.read(args.recipe, data=args.data, steps=args.steps, decay=args.decay)
     card = train(found, args.output or Path("training") / found.name)
     print(f"weights: {card.path}")
+
+
+def _add_convert(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="make a prior of published weights",
+        description="Make a prior of EM Generalist's published weights, flow or diffusion.",
+    )
+    parser.add_argument("source", type=Path, help=".pt, .pth, .ckpt, .bin or .safetensors")
+    parser.add_argument("target", type=Path, help="to make, such as em-generalist.safetensors")
+    parser.add_argument("--name", help="of the prior (default: the target's)")
+    parser.set_defaults(run=_convert)
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from emgen.prior.published import convert
+
+    card = convert(args.source, args.target, args.name)
+    print(
+        f"{card.path}: {card.facts['layout']}, {card.facts['parameters'] / 1e6:.1f} million weights"
+    )
 
 
 @contextmanager

@@ -96,8 +96,8 @@ def resolve(name: str) -> Card:
 def _weights_path(name: str) -> Path:
     if name.endswith(PICKLES):
         raise EmgenError(
-            f"the prior {name} is a pickle, which can run any program when it is read; convert its tensors to "
-            ".safetensors on a machine you trust and give that file"
+            f"the prior {name} is a pickle, which can run any program when it is read; convert its tensors and give what "
+            f"that makes: emgen convert {name} {Path(name).with_suffix('.safetensors')}"
         )
     if name.endswith(".safetensors"):
         path = Path(name)

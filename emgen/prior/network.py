@@ -11,6 +11,7 @@ from diffusers import UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emgen.prior import diffusion
 from emgen.prior.unet import PixelNorm, UNet
 
 TIME_SCALE = 1000.0  # UNet2DModel expects diffusion steps
@@ -29,6 +30,9 @@ class Prior(nn.Module):
         attention: levels with self-attention; they tie a plane's pixels together, so give such a
             network tiles of the size it was trained on.
         dropout: while training.
+        predicts: "velocity", or "noise" as a diffusion model does, which becomes a velocity by
+            `emgen.prior.diffusion`.
+        time_scale: what the time is multiplied by; not used where noise is predicted.
         options: further arguments of UNet2DModel.
     """
 
@@ -41,6 +45,8 @@ class Prior(nn.Module):
         norm: Literal["pixel", "group"] = "pixel",
         attention: Sequence[int] = (),
         dropout: float = 0.0,
+        predicts: Literal["velocity", "noise"] = "velocity",
+        time_scale: float = TIME_SCALE,
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -51,7 +57,9 @@ class Prior(nn.Module):
         levels = range(len(channels))
         self.unshuffle = unshuffle
         self.multiple = unshuffle * 2 ** (len(channels) - 1)
-        self.design = design
+        if predicts not in ("velocity", "noise"):
+            raise ValueError(f'predicts must be "velocity" or "noise", not {predicts!r}')
+        self.design, self.predicts, self.time_scale = design, predicts, time_scale
         if design == "plain":
             self.unet: Any = UNet(unshuffle**2, channels, layers)
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -80,19 +88,23 @@ class Prior(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """The velocity of planes x (n, 1, h, w) at times t (n,), shape of x."""
+        """What the network predicts of planes x (n, 1, h, w) at times t (n,), shape of x."""
         height, width = x.shape[-2:]
         folded = functional.pixel_unshuffle(_padded(x, self.multiple), self.unshuffle)
         folded = folded.contiguous(memory_format=torch.channels_last)
         if self.design == "plain":
-            v: Tensor = self.unet(folded, t)
+            found: Tensor = self.unet(folded, t)
         else:
-            v = self.unet(folded, t * TIME_SCALE).sample
-        return functional.pixel_shuffle(v, self.unshuffle)[..., :height, :width]
+            found = self.unet(folded, t * self.time_scale).sample
+        return functional.pixel_shuffle(found, self.unshuffle)[..., :height, :width]
 
     def velocity(self, x: Tensor, t: float) -> Tensor:
-        """The same at one time for all planes."""
-        return self.forward(x, torch.full((len(x),), t, device=x.device))
+        """The velocity of planes x (n, 1, h, w) at time t, shape of x."""
+        if self.predicts == "velocity":
+            return self.forward(x, x.new_full((len(x),), t, dtype=torch.float32))
+        steps = x.new_full((len(x),), diffusion.step(t), dtype=torch.float32)
+        eps = self.forward(diffusion.to_diffusion(x, t), steps / self.time_scale)
+        return diffusion.velocity(eps, x, t)
 
 
 def _replace_group_norms(module: nn.Module) -> None:
