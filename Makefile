@@ -11,7 +11,7 @@ BIN := .venv/bin
 VENV := .venv/complete
 CODE := emgen scripts tests demo benchmarks
 
-.PHONY: help demo test test-slow test-gpu test-all lint format clean
+.PHONY: help demo test test-slow test-gpu test-published test-all lint format clean
 
 help: ## what there is to do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,11 @@ test-slow: $(VENV) ## the slow ones, a real Slurm among them (root; skipped in w
 
 test-gpu: $(VENV) ## those that need a CUDA device
 	$(BIN)/pytest -m gpu -rs
+
+# torchcfm declares much that its network does not need, so it comes alone and apart
+test-published: $(VENV) ## published weights against the module that they were trained with
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .venv/published torchcfm==1.0.7 POT==0.9.7.post1
+	PYTHONPATH=.venv/published $(BIN)/pytest tests/test_published.py -rs
 
 test-all: test test-slow ## both
 
