@@ -22,7 +22,11 @@ SMALL = {"channels": [8, 16], "layers": 1}
 
 def network(seed=0, **more):
     torch.manual_seed(seed)
-    return Prior(**{**SMALL, **more}).eval()
+    prior = Prior(**{**SMALL, **more}).eval()
+    for parameter in prior.parameters():  # what begins at zero would hide what it does
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return prior
 
 
 class TestFlow:
@@ -84,34 +88,52 @@ class TestFlow:
 
 class TestNetwork:
     @settings(max_examples=15, deadline=None)
-    @given(st.integers(1, 21), st.integers(1, 21))
-    def test_planes_of_any_size_keep_their_size(self, height, width):
+    @given(st.integers(1, 21), st.integers(1, 21), st.sampled_from(["unet2d", "plain"]))
+    def test_planes_of_any_size_keep_their_size(self, height, width, design):
         x = torch.randn(2, 1, height, width)
-        assert network().velocity(x, 0.5).shape == x.shape
+        assert network(design=design).velocity(x, 0.5).shape == x.shape
 
     @torch.no_grad()
-    def test_the_network_moves_with_its_input(self):
-        prior, x = network(), torch.randn(1, 1, 192, 192)
+    @pytest.mark.parametrize("design", ["unet2d", "plain"])
+    def test_the_network_moves_with_its_input(self, design):
+        prior, x = network(design=design), torch.randn(1, 1, 192, 192)
         moved = prior.velocity(x.roll((4, 8), (2, 3)), 0.7)[..., 92:108, 96:112]
         torch.testing.assert_close(moved, prior.velocity(x, 0.7)[..., 88:104, 88:104])
 
     @torch.no_grad()
-    @pytest.mark.parametrize("norm", ["pixel", "group"])
-    def test_only_group_norm_makes_a_pixel_depend_on_a_far_corner(self, norm):
-        prior, x = network(norm=norm), torch.randn(1, 1, 192, 192)
+    @pytest.mark.parametrize(
+        ("design", "norm"), [("unet2d", "pixel"), ("unet2d", "group"), ("plain", "pixel")]
+    )
+    def test_only_group_norm_makes_a_pixel_depend_on_a_far_corner(self, design, norm):
+        prior, x = network(design=design, norm=norm), torch.randn(1, 1, 192, 192)
         changed = x.clone()
         changed[..., :4, :4] += 5
         far = [prior.velocity(each, 0.7)[..., 160:, 160:] for each in (x, changed)]
         assert torch.equal(*far) == (norm == "pixel")
 
     @torch.no_grad()
-    def test_planes_of_a_batch_do_not_see_each_other(self):
-        prior, x = network(), torch.randn(5, 1, 24, 24)
+    @pytest.mark.parametrize("design", ["unet2d", "plain"])
+    def test_planes_of_a_batch_do_not_see_each_other(self, design):
+        prior, x = network(design=design), torch.randn(5, 1, 24, 24)
         torch.testing.assert_close(prior.velocity(x, 0.3)[2:3], prior.velocity(x[2:3], 0.3))
 
-    def test_an_unknown_norm_is_refused(self):
-        with pytest.raises(ValueError, match='"pixel" or "group"'):
-            network(norm="batch")
+    @torch.no_grad()
+    @pytest.mark.parametrize("design", ["unet2d", "plain"])
+    def test_the_network_knows_the_time(self, design):
+        prior, x = network(design=design), torch.randn(2, 1, 24, 24)
+        assert not torch.allclose(prior.velocity(x, 0.3), prior.velocity(x, 0.8), atol=1e-3)
+
+    @pytest.mark.parametrize(
+        ("setting", "words"),
+        [
+            ({"norm": "batch"}, "norm must"),
+            ({"design": "x"}, "design"),
+            ({"predicts": "x"}, "predicts"),
+        ],
+    )
+    def test_unknown_settings_are_refused(self, setting, words):
+        with pytest.raises(ValueError, match=words):
+            network(**setting)
 
 
 class TestFiles:

@@ -3,7 +3,7 @@
     python benchmarks/prior/search.py DATA --minutes 2.5 [--only NAME ...]
 
 DATA is a folder with the files that `config/prior/emgen-small.yaml` names. A line per design goes to
-search.jsonl.
+search.jsonl, the table of all that were tried to search.md (`--minutes 0` writes only that).
 """
 
 from __future__ import annotations
@@ -179,16 +179,36 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         }
 
 
+def table(found: list[dict[str, Any]]) -> str:
+    """Every design as a row of Markdown, the best on held-out FIB-25 first."""
+    times = ("0.5", "0.7", "0.8", "0.9", "0.95")
+    lines = [
+        "| design | million weights | ms, float32 | ms, bfloat16 | ms a step | steps | FIB-25, t = "
+        + " | ".join(times)
+        + " | other tissue, t = 0.8 |",
+        "|---|" + "---|" * (len(times) + 6),
+    ]
+    for row in sorted(found, key=lambda row: -sum(row["fib25_c"][t] for t in times)):
+        values = " | ".join(f"{row['fib25_c'][t]:.2f}" for t in times)
+        lines.append(
+            f"| {row['design']} | {row['parameters'] / 1e6:.1f} | {row['ms']} | {row['ms_bf16']} | {row['step_ms']} "
+            f"| {row['steps']} | {values} | {row['others']['0.8']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--minutes", type=float, default=2.5)
     parser.add_argument("--only", nargs="*")
     args = parser.parse_args()
-    for row in rows(args):
+    for row in rows(args) if args.minutes else ():
         print(json.dumps(row), flush=True)
         with (HERE / "search.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
+    found = [json.loads(line) for line in (HERE / "search.jsonl").read_text().splitlines()]
+    (HERE / "search.md").write_text(table(found))
 
 
 if __name__ == "__main__":
