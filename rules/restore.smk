@@ -23,10 +23,13 @@ rule adapt:
         runtime=240,
         gpu_slot=1,
     params:
-        settings=CONFIG.model_dump(mode="json"),
+        # no more than the adaptation depends on: other runs on the same input shall find it
+        volume=CONFIG.input.volume,
+        prior=CONFIG.restore.prior,
+        steps=CONFIG.restore.adapt.steps,
+        seed=CONFIG.restore.seed,
         # not an output: a job that is killed goes on from its last checkpoint
         folder="results/adapted/{name}/training",
-        version=__version__,
     message:
         "Adapting the prior to the sections of the input; see {log}"
     script:

@@ -4,8 +4,12 @@ The comparison with torchcfm's own module runs where that is installed: `make te
 """
 
 import hashlib
+import json
 import math
 import os
+import re
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -13,11 +17,13 @@ import torch
 from diffusers import UNet2DModel
 from hypothesis import given
 from hypothesis import strategies as st
+from runs import measured, restore, settings
 from safetensors.torch import save_file
 
 from emgen.cli import main
 from emgen.errors import EmgenError
-from emgen.prior import diffusion
+from emgen.geometry import Box
+from emgen.prior import diffusion, flow
 from emgen.prior.card import resolve
 from emgen.prior.checkpoint import load
 from emgen.prior.published import convert
@@ -30,7 +36,7 @@ class TestDiffusion:
 
     @given(st.integers(0, diffusion.STEPS - 1))
     def test_steps_and_times_are_each_others_inverse(self, step):
-        assert diffusion.step(diffusion.time(step)) == pytest.approx(step, abs=1e-6)
+        assert float(diffusion.step(diffusion.time(step))) == pytest.approx(step, abs=1e-6)
 
     @given(st.integers(0, diffusion.STEPS - 1))
     def test_both_paths_hold_the_same_noise_for_the_same_data(self, step):
@@ -45,7 +51,7 @@ class TestDiffusion:
         """x ~ N(0, s^2): eps = (1 - t) x_t / p and v = (t s^2 - (1 - t)) x_t / p, p = t^2 s^2 + (1 - t)^2."""
         x_t = torch.randn(5, dtype=torch.float64)
         a = diffusion.kept()
-        step = diffusion.step(t)
+        step = float(diffusion.step(t))
         # the diffusion's own posterior, at a step between two others too
         left = math.exp(math.log(t) - math.log(math.hypot(t, 1 - t))) ** 2
         assert a[math.ceil(step)] - 1e-9 <= left <= a[math.floor(step)] + 1e-9
@@ -55,11 +61,40 @@ class TestDiffusion:
         expected = (t * s**2 - (1 - t)) / power * x_t
         torch.testing.assert_close(diffusion.velocity(eps, x_t, t), expected, rtol=1e-6, atol=1e-9)
 
+    @given(st.floats(0, 1), st.floats(0.05, 1))
+    def test_beyond_its_first_and_last_step_too_it_denoises(self, t, s):
+        """The best prediction of a diffusion that has no step for such times; 0.02 is twice its least noise."""
+        x_t = torch.randn(5, dtype=torch.float64)
+        near = diffusion.time(float(diffusion.step(t)))
+        x_s = diffusion.to_diffusion(x_t, t)
+        # at the step that it was asked for, both variances those of x_s
+        kept = near**2 / (near**2 + (1 - near) ** 2)
+        eps = math.sqrt(1 - kept) * x_s / (kept * s**2 + 1 - kept)
+        found = flow.destination(x_t, diffusion.velocity(eps, x_t, t), t)
+        expected = t * s**2 / (t**2 * s**2 + (1 - t) ** 2) * x_t
+        torch.testing.assert_close(found / x_t, expected / x_t, rtol=0, atol=0.02)
+
+    @given(st.lists(st.floats(0, 1), min_size=1, max_size=5))
+    def test_a_time_for_each_is_one_time_after_the_other(self, times):
+        x, eps = torch.randn(2, len(times), 1, 2, 3, dtype=torch.float64)
+        t = torch.tensor(times, dtype=torch.float64)
+        for change in (
+            lambda k, t: diffusion.to_diffusion(x[k], t),
+            lambda k, t: diffusion.to_flow(x[k], t),
+            lambda k, t: diffusion.velocity(eps[k], x[k], t),
+            lambda k, t: diffusion.noise(eps[k], x[k], t),
+        ):
+            single = [change(slice(k, k + 1), each) for k, each in enumerate(times)]
+            torch.testing.assert_close(change(slice(None), t), torch.cat(single))
+        assert diffusion.step(t).tolist() == [float(diffusion.step(each)) for each in times]
+
     @given(INSIDE)
     def test_noise_and_velocity_are_each_others_inverse(self, t):
         x_t, v = torch.randn(2, 5, dtype=torch.float64)
         eps = diffusion.noise(v, x_t, t)
         torch.testing.assert_close(diffusion.velocity(eps, x_t, t), v, rtol=1e-6, atol=1e-9)
+        v = diffusion.velocity(eps, x_t, t)
+        torch.testing.assert_close(diffusion.noise(v, x_t, t), eps, rtol=1e-6, atol=1e-9)
 
 
 SMALL = {
@@ -107,8 +142,54 @@ class TestDiffusionWeights:
         assert card.facts["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
         x = torch.randn(2, 1, 16, 16)
         for t in (0.1, 0.5, 0.9):
-            eps = unet(diffusion.to_diffusion(x, t), torch.full((2,), diffusion.step(t))).sample
+            step = torch.full((2,), float(diffusion.step(t)))
+            eps = unet(x / math.hypot(t, 1 - t), step).sample
             torch.testing.assert_close(prior.velocity(x, t), (x - eps) / t, rtol=1e-5, atol=1e-5)
+
+    @torch.no_grad()
+    def test_a_plane_of_a_batch_has_its_own_time(self, unet, tmp_path):
+        """As in training and in unconditional samples, which call the network so."""
+        torch.save(unet.state_dict(), tmp_path / "a.pt")
+        prior, _ = load(str(convert(tmp_path / "a.pt", tmp_path / "a.safetensors").path))
+        x, times = torch.randn(3, 1, 16, 16), (0.0, 0.4, 1.0)
+        single = [prior.velocity(x[k : k + 1], t) for k, t in enumerate(times)]
+        torch.testing.assert_close(
+            prior(x, torch.tensor(times)), torch.cat(single), rtol=1e-4, atol=1e-4
+        )
+
+    @pytest.mark.parametrize("wrapper", ["module.", "ema_module.", "module.ema_"])
+    def test_names_may_be_wrapped(self, unet, tmp_path, wrapper):
+        wrapped = {f"{wrapper}{key}": value for key, value in unet.state_dict().items()}
+        torch.save({"ema_model": wrapped}, tmp_path / "a.pt")
+        prior, _ = load(str(convert(tmp_path / "a.pt", tmp_path / "a.safetensors").path))
+        for key, value in unet.state_dict().items():
+            assert torch.equal(prior.unet.state_dict()[key], value), key
+
+    def test_the_average_is_taken_where_there_is_one(self, unet, tmp_path):
+        last = {key: value + 1 for key, value in unet.state_dict().items()}
+        torch.save({"net_model": last, "ema_model": unet.state_dict()}, tmp_path / "a.pt")
+        prior, _ = load(str(convert(tmp_path / "a.pt", tmp_path / "a.safetensors").path))
+        assert torch.equal(prior.unet.conv_in.weight, unet.conv_in.weight)
+
+    def test_a_folder_of_diffusers_is_taken_unless_its_settings_differ(self, unet, tmp_path):
+        unet.save_pretrained(tmp_path / "unet")
+        card = convert(tmp_path / "unet", tmp_path / "a.safetensors")
+        assert card.facts["source"] == "diffusion_pytorch_model.safetensors"
+        config = tmp_path / "unet/config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "freq_shift": 0}))
+        with pytest.raises(EmgenError, match="freq_shift is 0, expected 1"):
+            convert(tmp_path / "unet", tmp_path / "b.safetensors")
+
+    def test_a_volume_is_restored_with_it(self, unet, tmp_path):
+        torch.save(unet.state_dict(), tmp_path / "a.pt")
+        card = convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+        mode = {"mode": "denoise", "noise": 12.0, "sampler": "em-generalist", "steps": 2}
+        volume = measured(tmp_path, Box((0, 0, 0), (1, 17, 19)))
+        plan, voxels = restore(
+            tmp_path / "run", settings(volume, restore={**mode, "prior": str(card.path)})
+        )
+        assert (plan.prior["cell"], plan.prior["layout"]) == (2, "diffusion (UNet2DModel)")
+        assert voxels.shape == (1, 17, 19) and voxels.std() > 1
 
 
 class TestFlowWeights:
@@ -162,16 +243,25 @@ class TestFiles:
                 return os.mkdir, (str(tmp_path / "ran"),)
 
         torch.save({"ema_model": Evil()}, tmp_path / "evil.pt")
-        with pytest.raises(EmgenError, match="more than tensors"):
+        with pytest.raises(EmgenError, match="more than tensors") as refusal:
             convert(tmp_path / "evil.pt", tmp_path / "a.safetensors")
         assert not (tmp_path / "ran").exists()
+        assert "weights_only" not in str(refusal.value)
+
+    def test_a_whole_network_is_refused_with_a_command_that_takes_its_tensors(self, tmp_path):
+        torch.save(UNet2DModel(**SMALL), tmp_path / "a.pt")
+        with pytest.raises(EmgenError, match=r"UNet2DModel.*Only where you trust") as refusal:
+            convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+        code = re.search(r'python -c "(.*)"$', str(refusal.value))[1]
+        subprocess.run([sys.executable, "-c", code], check=True)
+        assert convert(tmp_path / "a-tensors.pt", tmp_path / "a.safetensors").name == "a"
 
     @pytest.mark.parametrize(
         ("weights", "words"),
         [
             ({"layer.weight": torch.ones(2)}, "none of the known layouts"),
             ([torch.ones(2)], "holds a list"),
-            ({"conv_in.weight": torch.ones(4, 1, 3, 3)}, "is incomplete"),
+            ({"conv_in.weight": torch.ones(4, 1, 3, 3)}, "conv1.weight missing"),
             ({"input_blocks.0.0.weight": torch.ones(4, 1, 3, 3)}, "levels of equal depth"),
         ],
     )
@@ -180,20 +270,51 @@ class TestFiles:
         with pytest.raises(EmgenError, match=words):
             convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
 
-    def test_a_missing_layer_is_named(self, unet, tmp_path):
-        weights = unet.state_dict()
+    def test_weights_that_do_not_fit_are_named(self, unet, tmp_path):
+        weights = unet.state_dict() | {
+            "conv_in.weight": torch.ones(32, 3, 3, 3),
+            "x": torch.ones(1),
+        }
         del weights["mid_block.resnets.0.conv1.bias"]
         save_file(weights, tmp_path / "a.safetensors")
-        with pytest.raises(EmgenError, match=r"mid_block.resnets.0.conv1.bias is missing"):
+        with pytest.raises(EmgenError, match="3 of its weights are wrong") as refusal:
             convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+        assert "mid_block.resnets.0.conv1.bias is missing" in str(refusal.value)
+        assert "x is not expected" in str(refusal.value)
+        assert "shape (32, 3, 3, 3), expected (32, 1, 3, 3)" in str(refusal.value)
 
-    def test_damage_is_named_and_nothing_is_overwritten(self, unet, tmp_path):
-        for name in ("a.pt", "a.safetensors"):
-            (tmp_path / name).write_bytes(b"no weights at all")
-            with pytest.raises(EmgenError, match=r"damaged|more than tensors"):
-                convert(tmp_path / name, tmp_path / "b.safetensors")
-        with pytest.raises(EmgenError, match="exists"):
+    def test_heads_of_another_width_are_named(self, tmp_path):
+        original = pytest.importorskip("torchcfm.models.unet.unet").UNetModelWrapper
+        module = original((1, 16, 16), 32, 2, channel_mult=[1], num_head_channels=32)
+        torch.save(module.state_dict(), tmp_path / "a.pt")
+        with pytest.raises(EmgenError, match="heads of 64 channels, found 32"):
             convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"version https://git-lfs",
+            b"\x80\x02}q\x00(X\x01",
+            b"\x80\x02]q\x00.",
+            b"PK\x03\x04",
+        ],
+    )
+    @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+    def test_damage_is_named_as_such(self, tmp_path, data, suffix):
+        source = tmp_path / f"a{suffix}"
+        source.write_bytes(data)
+        with pytest.raises(EmgenError, match=r"not a checkpoint, or damaged: \w"):
+            convert(source, tmp_path / "b.safetensors")
+
+    def test_nothing_is_overwritten_and_targets_are_looked_at_first(self, tmp_path):
+        for name in ("a.pt", "a.safetensors", "c.json"):
+            (tmp_path / name).touch()
+        for name in ("a", "c"):
+            with pytest.raises(EmgenError, match="exists"):
+                convert(tmp_path / "a.pt", tmp_path / f"{name}.safetensors")
+        with pytest.raises(EmgenError, match="there is no folder"):
+            convert(tmp_path / "a.pt", tmp_path / "none/b.safetensors")
         with pytest.raises(EmgenError, match="must end in"):
             convert(tmp_path / "a.pt", tmp_path / "b.pt")
         with pytest.raises(EmgenError, match="no checkpoint at"):

@@ -6,26 +6,25 @@ from pathlib import Path
 
 import torch
 
-from emgen.draft import Draft
 from emgen.errors import EmgenError
 from emgen.plan import fingerprint, read_samples
 from emgen.prior import progress
-from emgen.prior.card import Card
+from emgen.prior.card import Card, resolve
 from emgen.prior.checkpoint import annotate
-from emgen.prior.recipe import Flow, Optimiser, Patches, Recipe, SourceRecipe
+from emgen.prior.recipe import Optimiser, Patches, Recipe, SourceRecipe
 from emgen.prior.training import train
+from emgen.volume import Volume
 
 SMALLEST = 4  # sections: to learn from some and to be judged by others
 RATE, LARGEST_PATCH = 2e-4, 64
 
 
-def recipe(found: Draft) -> Recipe:
+def recipe(name: str, measured: Volume, steps: int, seed: int) -> Recipe:
     """What is learnt, and what is held out: an eighth of the sections, in the middle.
 
     Raises:
         EmgenError: the volume has too few sections.
     """
-    measured, restore = found.measured, found.config.restore
     sections, height, width = measured.shape
     if sections < SMALLEST:
         raise EmgenError(
@@ -39,49 +38,49 @@ def recipe(found: Draft) -> Recipe:
 
     # validation planes are half as large again as patches, and must fit too
     size = min(LARGEST_PATCH, *(n * 2 // 3 for n in (height, width)))
-    steps = restore.adapt.steps
     return Recipe(
-        name=found.adaptation or "adapted",
+        name=name,
         sources=(part(0, first), part(first + count, sections)),
         validation=(part(first, first + count),),
         patches=Patches(size=size, zoom=(1.0, 1.0)),
-        flow=Flow(),
         optimiser=Optimiser(
-            rate=RATE,
-            steps=steps,
-            warm_up=max(1, steps // 20),
-            decay=steps // 2,
-            average=0.995,
+            rate=RATE, steps=steps, warm_up=max(1, steps // 20), decay=steps // 2, average=0.995
         ),
-        seed=restore.seed,
+        seed=seed,
     )
 
 
-def adapt(found: Draft, folder: Path, device: str = "cpu") -> Card:
-    """Adapt the prior of a run to its input; the card says what that did to held-out sections.
+def adapt(
+    prior: str, volume: str, steps: int, seed: int, folder: Path, name: str, device: str = "cpu"
+) -> Card:
+    """Adapt a prior to a volume; the card says what that did to held-out sections.
 
     The weights are those that denoise the held-out sections best, which may be the prior's own.
 
     Args:
-        found: of the run; of its volumes only the input is read.
-        folder: for checkpoints, log and weights.
+        prior: to begin with: a shipped name or a .safetensors file.
+        volume: OME-Zarr that will be restored; nothing else is read.
+        steps: of training.
+        seed: of patches and noise.
+        folder: for checkpoints, log and weights; training goes on from what is there.
+        name: of the adapted prior.
         device: "cpu" or a CUDA device.
 
     Raises:
         EmgenError: too few or too small sections, or the disk is full.
     """
-    settings = recipe(found)
+    measured, base = Volume.open(volume), resolve(prior)
+    settings = recipe(name, measured, steps, seed)
     if device != "cpu":
         torch.cuda.set_device(device)
-    card = train(settings, folder, initial=found.config.restore.prior)
-    lines = progress.read(folder)
+    card = train(settings, folder, initial=prior)
     facts = {
-        "base": found.prior.name,
-        "base_sha256": found.prior.sha256,
-        "input": fingerprint(found.measured, read_samples(found.measured)),
+        "base": base.name,
+        "base_sha256": base.sha256,
+        "input": fingerprint(measured, read_samples(measured)),
         "steps": card.facts["steps"],
         "held_out": settings.validation[0].sections,
-        "before_db": lines[0]["denoise_psnr_db"],
+        "before_db": progress.read(folder)[0]["denoise_psnr_db"],
         "after_db": card.facts["validation_denoise_psnr_db"],
     }
     return annotate(card, adaptation=facts)

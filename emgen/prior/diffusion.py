@@ -6,18 +6,22 @@
 Where both hold the same noise for the same data, sqrt((1 - a_s) / a_s) = (1 - t) / t, and x_s is x_t divided by
 sqrt(t^2 + (1 - t)^2). So a network that predicts eps for one gives the velocity of the other, and back.
 DDPM: Ho et al., NeurIPS 2020, arXiv 2006.11239, with its linear variances.
+
+Every t is one number for all of x (n, ...), or one for each, shape (n,).
 """
 
 from __future__ import annotations
 
-import math
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 STEPS, FIRST, LAST = 1000, 1e-4, 0.02  # variances rise linearly from FIRST to LAST
+
+Times = float | Tensor
 
 
 @cache
@@ -37,28 +41,46 @@ def time(step: float) -> float:
     return float(1 / (1 + ratio))
 
 
-def step(t: float) -> float:
-    """The diffusion's step of a time; times beyond the first and the last step become these."""
-    if t <= 0 or t >= 1:
-        return float(STEPS - 1) if t <= 0 else 0.0
-    return float(np.interp(np.log((1 - t) / t), _logarithms(), np.arange(STEPS)))
+def step(t: Times) -> Tensor:
+    """The diffusion's step of every time, shape of t, float64 on the CPU.
+
+    It may lie between two; times beyond the first and the last step become these.
+    """
+    times = torch.as_tensor(t, dtype=torch.float64, device="cpu").numpy()
+    with np.errstate(divide="ignore"):
+        logarithms = np.log1p(-times) - np.log(times)
+    return torch.as_tensor(np.interp(logarithms, _logarithms(), np.arange(STEPS)))
 
 
-def to_diffusion(x_t: Tensor, t: float) -> Tensor:
-    """x_s of x_t, any shape."""
-    return x_t / math.hypot(t, 1 - t)
+def to_diffusion(x_t: Tensor, t: Times) -> Tensor:
+    """x_s of x_t (n, ...)."""
+    return x_t / _length(_beside(t, x_t))
 
 
-def to_flow(x_s: Tensor, t: float) -> Tensor:
-    """x_t of x_s, any shape."""
-    return x_s * math.hypot(t, 1 - t)
+def to_flow(x_s: Tensor, t: Times) -> Tensor:
+    """x_t of x_s (n, ...)."""
+    return x_s * _length(_beside(t, x_s))
 
 
-def velocity(eps: Tensor, x_t: Tensor, t: float) -> Tensor:
-    """x - eps, where eps is the mean of the noise given x_t; close to t = 0, where it says nothing, of a later t."""
-    return (x_t - eps) / max(t, time(STEPS - 1))
+def velocity(eps: Tensor, x_t: Tensor, t: Times) -> Tensor:
+    """The mean of x - eps given x_t (n, ...), where eps is that of the noise: (x_t - eps) / t.
+
+    Before the time of the diffusion's last step eps is what it was there, where the same x_s is this
+    other x_t: dividing by t itself would make nothing but noise of nearly equal numbers.
+    """
+    t = _beside(t, x_t)
+    later = t.clamp(min=time(STEPS - 1))
+    return (x_t * (_length(later) / _length(t)) - eps) / later
 
 
-def noise(v: Tensor, x_t: Tensor, t: float) -> Tensor:
-    """eps, where v is the mean of x - eps given x_t."""
-    return x_t - t * v
+def noise(v: Tensor, x_t: Tensor, t: Times) -> Tensor:
+    """The mean of eps given x_t (n, ...), where v is that of x - eps."""
+    return x_t - _beside(t, x_t) * v
+
+
+def _beside(t: Times, x: Tensor) -> Tensor:
+    return torch.as_tensor(t, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def _length(t: Tensor) -> Tensor:
+    return torch.hypot(t, 1 - t)

@@ -88,7 +88,20 @@ class Prior(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """What the network predicts of planes x (n, 1, h, w) at times t (n,), shape of x."""
+        """The velocity of planes x (n, 1, h, w) at times t (n,), shape of x."""
+        if self.predicts == "velocity":
+            return self._prediction(x, t)
+        steps = diffusion.step(t).to(x.device, torch.float32)
+        eps = self._prediction(diffusion.to_diffusion(x, t), steps / self.time_scale)
+        return diffusion.velocity(eps, x, t)
+
+    def velocity(self, x: Tensor, t: float) -> Tensor:
+        """The velocity of planes x (n, 1, h, w) at time t, shape of x."""
+        # steps are looked up on the CPU
+        device = "cpu" if self.predicts == "noise" else x.device
+        return self.forward(x, torch.full((len(x),), t, dtype=torch.float32, device=device))
+
+    def _prediction(self, x: Tensor, t: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         folded = functional.pixel_unshuffle(_padded(x, self.multiple), self.unshuffle)
         folded = folded.contiguous(memory_format=torch.channels_last)
@@ -97,14 +110,6 @@ class Prior(nn.Module):
         else:
             found = self.unet(folded, t * self.time_scale).sample
         return functional.pixel_shuffle(found, self.unshuffle)[..., :height, :width]
-
-    def velocity(self, x: Tensor, t: float) -> Tensor:
-        """The velocity of planes x (n, 1, h, w) at time t, shape of x."""
-        if self.predicts == "velocity":
-            return self.forward(x, x.new_full((len(x),), t, dtype=torch.float32))
-        steps = x.new_full((len(x),), diffusion.step(t), dtype=torch.float32)
-        eps = self.forward(diffusion.to_diffusion(x, t), steps / self.time_scale)
-        return diffusion.velocity(eps, x, t)
 
 
 def _replace_group_norms(module: nn.Module) -> None:
