@@ -154,7 +154,9 @@ def _add_convert(commands: Commands) -> None:
         help="make a prior of published weights",
         description="Make a prior of EM Generalist's published weights, flow or diffusion.",
     )
-    parser.add_argument("source", type=Path, help=".pt, .pth, .ckpt, .bin or .safetensors")
+    parser.add_argument(
+        "source", type=Path, help=".pt, .pth, .ckpt, .bin, .safetensors, or a folder of diffusers"
+    )
     parser.add_argument("target", type=Path, help="to make, such as em-generalist.safetensors")
     parser.add_argument("--name", help="of the prior (default: the target's)")
     parser.set_defaults(run=_convert)

@@ -1,5 +1,6 @@
 """Adaptation of the prior to the volume that it restores: what it learns from, what it reports, when it is made anew."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -41,7 +42,7 @@ def planned(volume, **restore):
 
 
 def test_sections_are_learnt_from_or_held_out_and_never_both(volume):
-    found = recipe("a", Volume.open(volume), 4, 0)
+    found = recipe("a", resolve("emgen-small"), Volume.open(volume), 4, 0)
     parts = [range(*each.sections) for each in (*found.sources, *found.validation)]
     assert sorted(index for part in parts for index in part) == list(range(6))
     assert all(each.path == str(volume) for each in (*found.sources, *found.validation))
@@ -104,6 +105,13 @@ def test_it_goes_on_where_it_was_stopped(volume, tmp_path, monkeypatch, capsys):
 def test_what_cannot_be_adapted_is_refused(volume, change, words):
     with pytest.raises(EmgenError, match=words):
         planned(volume, **change)
+
+
+def test_a_diffusion_model_is_refused(volume):
+    base = resolve("emgen-small")
+    noise = dataclasses.replace(base, architecture={**base.architecture, "predicts": "noise"})
+    with pytest.raises(EmgenError, match="predicts noise"):
+        recipe("a", noise, Volume.open(volume), 4, 0)
 
 
 def test_too_few_sections_are_refused(tmp_path):

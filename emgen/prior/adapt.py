@@ -16,15 +16,20 @@ from emgen.prior.training import train
 from emgen.volume import Volume
 
 SMALLEST = 4  # sections: to learn from some and to be judged by others
-RATE, LARGEST_PATCH = 2e-4, 64
+RATE, PATCH = 2e-4, 64
 
 
-def recipe(name: str, measured: Volume, steps: int, seed: int) -> Recipe:
+def recipe(name: str, base: Card, measured: Volume, steps: int, seed: int) -> Recipe:
     """What is learnt, and what is held out: an eighth of the sections, in the middle.
 
     Raises:
-        EmgenError: the volume has too few sections.
+        EmgenError: the volume has too few sections, or the prior is a diffusion model.
     """
+    if base.architecture.get("predicts") == "noise":
+        raise EmgenError(
+            f"the prior {base.name} predicts noise, as diffusion models do, and restore.adapt trains flows; use a flow prior, "
+            "or remove restore.adapt"
+        )
     sections, height, width = measured.shape
     if sections < SMALLEST:
         raise EmgenError(
@@ -37,7 +42,7 @@ def recipe(name: str, measured: Volume, steps: int, seed: int) -> Recipe:
         return SourceRecipe(path=measured.path, sections=(start, stop))
 
     # validation planes are half as large again as patches, and must fit too
-    size = min(LARGEST_PATCH, *(n * 2 // 3 for n in (height, width)))
+    size = min(base.tile or PATCH, *(n * 2 // 3 for n in (height, width)))
     return Recipe(
         name=name,
         sources=(part(0, first), part(first + count, sections)),
@@ -70,7 +75,7 @@ def adapt(
         EmgenError: too few or too small sections, or the disk is full.
     """
     measured, base = Volume.open(volume), resolve(prior)
-    settings = recipe(name, measured, steps, seed)
+    settings = recipe(name, base, measured, steps, seed)
     if device != "cpu":
         torch.cuda.set_device(device)
     card = train(settings, folder, initial=prior)

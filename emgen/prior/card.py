@@ -75,7 +75,7 @@ def resolve(name: str) -> Card:
     card = path.with_suffix(".json")
     if not card.exists():
         raise EmgenError(
-            f"the prior {path} has no card: expected {card} beside it, as `emgen train` writes it"
+            f"the prior {path} has no card: expected {card} beside it, as `emgen train` and `emgen convert` write it"
         )
     try:
         facts = json.loads(card.read_text())

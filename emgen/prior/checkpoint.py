@@ -51,9 +51,11 @@ def save(
         facts: data, steps, seed, validation and what else users should know.
     """
     partial = path.with_name(f".{path.name}.partial")
-    save_file(
-        {key: value.detach().contiguous() for key, value in prior.state_dict().items()}, partial
-    )
+    try:
+        save_file({k: v.detach().contiguous() for k, v in prior.state_dict().items()}, partial)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     card = {
         "name": name,
         "sha256": hashlib.sha256(partial.read_bytes()).hexdigest(),

@@ -33,7 +33,11 @@ class State:
 
     @classmethod
     def new(
-        cls, recipe: Recipe, architecture: dict[str, Any], initial: Prior | None = None
+        cls,
+        recipe: Recipe,
+        architecture: dict[str, Any],
+        device: torch.device | str = "cpu",
+        initial: Prior | None = None,
     ) -> State:
         """Random weights, or those of another prior.
 
@@ -51,15 +55,13 @@ class State:
             prior.load_state_dict(initial.state_dict())
         average.load_state_dict(prior.state_dict())
         average.requires_grad_(False).eval()
+        prior.to(device)
+        average.to(device)
         return cls(prior, average, _optimisers(prior, recipe.optimiser))
 
     @staticmethod
     def exists(folder: Path) -> bool:
         return (folder / FILE).exists()
-
-    def to(self, device: torch.device) -> None:
-        self.prior.to(device)
-        self.average.to(device)
 
     def set_rate(self, share: float) -> None:
         """Of the full rate of every optimiser."""
@@ -79,11 +81,7 @@ class State:
         )
 
     def save(self, folder: Path, identity: dict[str, Any]) -> None:
-        """One file, replaced whole: a kill or a full disk leaves the checkpoint before.
-
-        Raises:
-            EmgenError: it cannot be written.
-        """
+        """One file, replaced whole: a kill or a full disk leaves the checkpoint before."""
         tensors = {f"prior.{k}": v for k, v in self.prior.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for place, optimiser in enumerate(self.optimisers):
@@ -92,16 +90,12 @@ class State:
         tensors["step"] = torch.tensor(self.step)
         tensors["best"] = torch.tensor(self.best, dtype=torch.float64)
         partial = folder / f".{FILE}.partial"
-        contiguous = {k: v.contiguous() for k, v in tensors.items()}
         try:
+            contiguous = {k: v.contiguous() for k, v in tensors.items()}
             save_file(contiguous, partial, metadata={"identity": json.dumps(identity)})
             partial.replace(folder / FILE)
-        except Exception as error:
+        finally:
             partial.unlink(missing_ok=True)
-            raise EmgenError(
-                f"the checkpoint of step {self.step} cannot be written to {folder} ({error}); the one before is still "
-                "there: make room and start again"
-            ) from None
 
     def load(self, folder: Path, identity: dict[str, Any]) -> None:
         """Go on from a checkpoint.

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from emgen.errors import EmgenError
@@ -31,6 +33,7 @@ from emgen.prior.checkpoint import load, save
 from emgen.prior.recipe import Recipe, names
 from emgen.prior.state import State
 
+TOLD = 100  # steps between two lines of progress
 VALIDATED = 48  # patches, of one and a half times the size, all held-out sources together
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -138,8 +141,8 @@ def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
     """
     base = load(initial) if initial else None
     run = Run.open(recipe, folder, base[1] if base else None)
-    state = State.new(recipe, run.architecture, base[0] if base else None)
-    state.to(run.accelerator.device)
+    device = run.accelerator.device
+    state = State.new(recipe, run.architecture, device, base[0] if base else None)
     identity = {**recipe.identity, "initial": base[1].sha256 if base else None}
     weights = folder / f"{recipe.name}.safetensors"
     if State.exists(folder):
@@ -152,26 +155,27 @@ def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
         validate(run, state, None)
     network = run.accelerator.prepare(state.prior)
     losses: deque[Tensor] = deque(maxlen=500)
-    begun, first, saved = time.monotonic(), state.step, time.monotonic()
     last, spent = recipe.optimiser.steps, progress.seconds(folder)
-    for x, eps, t in run.batches(state.step, last):
-        losses.append(step(run, state, network, (x, eps, t)))
+    begun = saved = told = time.monotonic()
+    for batch in run.batches(state.step, last):
+        losses.append(step(run, state, network, batch))
         now = time.monotonic()
-        if state.step % 100 == 0:
-            pace = (state.step - first) / (now - begun)
-            left = (last - state.step) / pace / 60
-            recent = torch.stack(list(losses)[-100:]).mean()
+        if state.step % TOLD == 0:
+            pace = TOLD / (now - told)
+            recent = torch.stack(list(losses)[-TOLD:]).mean()
             run.say(
-                f"step {state.step} of {last}  loss {recent:.4f}  {pace:.2f} steps/s  {left:.0f} min left"
+                f"step {state.step} of {last}  loss {recent:.4f}  {pace:.2f} steps/s  "
+                f"{(last - state.step) / pace / 60:.0f} min left"
             )
+            told = now
         # the clock of the main process decides for all, so that they validate together
         due = now - saved > 60 * recipe.checkpoint_minutes or state.step == last
         if _agreed(run.accelerator, due):
-            loss = float(torch.stack(list(losses)).mean())
-            validate(run, state, loss, spent + now - begun)
+            validate(run, state, float(torch.stack(list(losses)).mean()), spent + now - begun)
             if run.accelerator.is_main_process:
-                state.save(folder, identity)
-            saved = time.monotonic()
+                with _writing(folder, state.step):
+                    state.save(folder, identity)
+            saved = told = time.monotonic()
     run.accelerator.wait_for_everyone()
     if run.accelerator.is_main_process:
         progress.draw_curves(folder)
@@ -199,14 +203,17 @@ def validate(run: Run, state: State, loss: float | None, seconds: float = 0.0) -
     if not run.accelerator.is_main_process:
         return
     found = {name: validation.denoise_psnr(state.average, x) for name, x in run.held_out.items()}
-    progress.note(run.folder, state.step, seconds, loss, found)
     run.say(f"step {state.step}  validation denoise PSNR {validation.mean(found)}")
-    if run.recipe.keep:
-        (run.folder / "averages").mkdir(exist_ok=True)
-        export(run, state, found, run.folder / "averages" / f"step-{state.step:07d}.safetensors")
-    if (score := validation.score(found)) > state.best:
-        state.best = score
-        export(run, state, found, run.folder / f"{run.recipe.name}.safetensors")
+    with _writing(run.folder, state.step):
+        progress.note(run.folder, state.step, seconds, loss, found)
+        if run.recipe.keep:
+            (run.folder / "averages").mkdir(exist_ok=True)
+            export(
+                run, state, found, run.folder / "averages" / f"step-{state.step:07d}.safetensors"
+            )
+        if (score := validation.score(found)) > state.best:
+            state.best = score
+            export(run, state, found, run.folder / f"{run.recipe.name}.safetensors")
 
 
 def export(run: Run, state: State, found: dict[str, validation.Psnr], path: Path) -> Card:
@@ -230,6 +237,17 @@ def export(run: Run, state: State, found: dict[str, validation.Psnr], path: Path
         "note": recipe.note,
     }
     return save(state.average, path, recipe.name, run.architecture, facts)
+
+
+@contextmanager
+def _writing(folder: Path, step: int) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise EmgenError(
+            f"what belongs to step {step} cannot be written to {folder} ({error}); the checkpoint before is still there: "
+            "make room and start again"
+        ) from None
 
 
 def _agreed(accelerator: Accelerator, due: bool) -> bool:
