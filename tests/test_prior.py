@@ -88,13 +88,13 @@ class TestFlow:
 
 class TestNetwork:
     @settings(max_examples=15, deadline=None)
-    @given(st.integers(1, 21), st.integers(1, 21), st.sampled_from(["unet2d", "plain"]))
+    @given(st.integers(1, 21), st.integers(1, 21), st.sampled_from(["unet2d", "gated"]))
     def test_planes_of_any_size_keep_their_size(self, height, width, design):
         x = torch.randn(2, 1, height, width)
         assert network(design=design).velocity(x, 0.5).shape == x.shape
 
     @torch.no_grad()
-    @pytest.mark.parametrize("design", ["unet2d", "plain"])
+    @pytest.mark.parametrize("design", ["unet2d", "gated"])
     def test_the_network_moves_with_its_input(self, design):
         prior, x = network(design=design), torch.randn(1, 1, 192, 192)
         moved = prior.velocity(x.roll((4, 8), (2, 3)), 0.7)[..., 92:108, 96:112]
@@ -102,7 +102,7 @@ class TestNetwork:
 
     @torch.no_grad()
     @pytest.mark.parametrize(
-        ("design", "norm"), [("unet2d", "pixel"), ("unet2d", "group"), ("plain", "pixel")]
+        ("design", "norm"), [("unet2d", "pixel"), ("unet2d", "group"), ("gated", "pixel")]
     )
     def test_only_group_norm_makes_a_pixel_depend_on_a_far_corner(self, design, norm):
         prior, x = network(design=design, norm=norm), torch.randn(1, 1, 192, 192)
@@ -112,13 +112,13 @@ class TestNetwork:
         assert torch.equal(*far) == (norm == "pixel")
 
     @torch.no_grad()
-    @pytest.mark.parametrize("design", ["unet2d", "plain"])
+    @pytest.mark.parametrize("design", ["unet2d", "gated"])
     def test_planes_of_a_batch_do_not_see_each_other(self, design):
         prior, x = network(design=design), torch.randn(5, 1, 24, 24)
         torch.testing.assert_close(prior.velocity(x, 0.3)[2:3], prior.velocity(x[2:3], 0.3))
 
     @torch.no_grad()
-    @pytest.mark.parametrize("design", ["unet2d", "plain"])
+    @pytest.mark.parametrize("design", ["unet2d", "gated"])
     def test_the_network_knows_the_time(self, design):
         prior, x = network(design=design), torch.randn(2, 1, 24, 24)
         assert not torch.allclose(prior.velocity(x, 0.3), prior.velocity(x, 0.8), atol=1e-3)

@@ -23,7 +23,7 @@ class Prior(nn.Module):
     Args:
         channels: of each level, finest first.
         layers: residual blocks per level.
-        design: "unet2d" is diffusers' UNet2DModel, to which all that follows but `unshuffle` applies; "plain" is
+        design: "unet2d" is diffusers' UNet2DModel, to which all that follows but `unshuffle` applies; "gated" is
             `emgen.prior.unet.UNet`, faster on a CPU.
         unshuffle: pixels folded into channels before the first level; 2 costs a quarter of 1.
         norm: "pixel" makes the network local; "group" is diffusers' own.
@@ -40,7 +40,7 @@ class Prior(nn.Module):
         self,
         channels: Sequence[int] = (32, 64, 96),
         layers: int = 1,
-        design: Literal["unet2d", "plain"] = "unet2d",
+        design: Literal["unet2d", "gated"] = "unet2d",
         unshuffle: int = 2,
         norm: Literal["pixel", "group"] = "pixel",
         attention: Sequence[int] = (),
@@ -52,15 +52,15 @@ class Prior(nn.Module):
         super().__init__()
         if norm not in ("pixel", "group"):
             raise ValueError(f'norm must be "pixel" or "group", not {norm!r}')
-        if design not in ("unet2d", "plain"):
-            raise ValueError(f'design must be "unet2d" or "plain", not {design!r}')
+        if design not in ("unet2d", "gated"):
+            raise ValueError(f'design must be "unet2d" or "gated", not {design!r}')
         levels = range(len(channels))
         self.unshuffle = unshuffle
         self.multiple = unshuffle * 2 ** (len(channels) - 1)
         if predicts not in ("velocity", "noise"):
             raise ValueError(f'predicts must be "velocity" or "noise", not {predicts!r}')
         self.design, self.predicts, self.time_scale = design, predicts, time_scale
-        if design == "plain":
+        if design == "gated":
             self.unet: Any = UNet(unshuffle**2, channels, layers)
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             return
@@ -105,7 +105,7 @@ class Prior(nn.Module):
         height, width = x.shape[-2:]
         folded = functional.pixel_unshuffle(_padded(x, self.multiple), self.unshuffle)
         folded = folded.contiguous(memory_format=torch.channels_last)
-        if self.design == "plain":
+        if self.design == "gated":
             found: Tensor = self.unet(folded, t)
         else:
             found = self.unet(folded, t * self.time_scale).sample

@@ -1,8 +1,6 @@
-"""A small U-Net for CPUs: plain residual convolutions, no attention, nothing that looks beyond its pixels.
+"""A small U-Net for CPUs: gated depthwise blocks, skips that are added, no attention and no statistics of planes.
 
-For the same training time it denoises better than diffusers' UNet2DModel of the same cost; the table is in
-benchmarks/prior. What was left out: norms inside the blocks but one, concatenated skips (these are added),
-and every layer that moves memory without computing.
+For the same training time and a lower cost it denoises better than diffusers' UNet2DModel: benchmarks/prior.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FREQUENCIES, FASTEST = 16, 200.0  # of the sines of t
+EXPANSION = 2
 
 
 class PixelNorm(nn.Module):
@@ -59,22 +58,29 @@ class Time(nn.Module):
 
 
 class Block(nn.Module):
-    """x + conv(SiLU(scale(t) conv(norm(x)) + shift(t))); begins as the identity."""
+    """A gate instead of a nonlinearity: x + down(a * b), where a and b are depthwise convolutions of up(norm(x)).
+
+    The block of NAFNet (Chen et al., ECCV 2022, arXiv 2204.04676) without its attention over the whole plane, and
+    with the time as scale and shift of what is normalised. Begins as the identity.
+    """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
+        wide = 2 * EXPANSION * channels
         self.norm = PixelNorm(channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.up = nn.Conv2d(channels, wide, 1)
+        self.depth = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
+        self.down = nn.Conv2d(EXPANSION * channels, channels, 1)
         self.modulation = nn.Linear(width, 2 * channels)
-        for layer in (self.conv2, self.modulation):
+        for layer in (self.down, self.modulation):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         scale, shift = self.modulation(time)[..., None, None].chunk(2, 1)
-        h = self.conv1(self.norm(x))
-        change: Tensor = self.conv2(functional.silu(torch.addcmul(h + shift, h, scale)))
+        h = self.norm(x)
+        a, b = self.depth(self.up(torch.addcmul(h + shift, h, scale))).chunk(2, 1)
+        change: Tensor = self.down(a * b)
         return x + change
 
 
