@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from designs import ConvUNet
+from designs import Normed, Plain, Wide, prior
 from torch import nn
 
 from emgen.prior import flow, patches
@@ -43,25 +43,26 @@ HELD_OUT = {
     ],
 }
 
+FINER = (32, 64, 128, 192)
+
 # name: the network, and what differs in its training
 DESIGNS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
-    "normed 48-96-192 b1": (lambda: ConvUNet(kind="normed"), {}),
-    "normed 48-96-192 b2": (lambda: ConvUNet(kind="normed", blocks=(2, 2, 2)), {}),
-    "gated 48-96-192 b2": (lambda: ConvUNet(kind="gated", blocks=(2, 2, 2)), {}),
-    "normed 32-64-128-192 b1": (
-        lambda: ConvUNet((32, 64, 128, 192), (1, 1, 1, 1), kind="normed"),
+    "unet2d 32-64-96": (Prior, {}),
+    "plain 48-96-192": (lambda: prior(Plain), {}),
+    "normed 48-96-192": (lambda: prior(Normed), {}),
+    "normed 48-96-192, adam": (lambda: prior(Normed), {"muon": False, "rate": 1e-3}),
+    "normed 48-96-192, late times only": (lambda: prior(Normed), {"late": 1.0}),
+    "normed 48-96-192, uniform times": (lambda: prior(Normed), {"late": 0.0}),
+    "normed 48-96-192, batch 8": (lambda: prior(Normed), {"batch": 8}),
+    "normed 48-96-192, two layers": (lambda: prior(Normed, layers=2), {}),
+    "normed 32-64-128-192": (lambda: prior(Normed, FINER), {}),
+    "normed 96-192, unshuffle 4, two layers": (
+        lambda: prior(Normed, (96, 192), layers=2, unshuffle=4),
         {},
     ),
-    "wide 48-96-192 b2": (lambda: ConvUNet(kind="wide", blocks=(2, 2, 2)), {}),
-    "normed 64-128-256 b1": (lambda: ConvUNet((64, 128, 256), kind="normed"), {}),
-    "plain 48-96-192 b1": (lambda: ConvUNet(), {}),
-    "normed 48-96-192 b1 adam": (lambda: ConvUNet(kind="normed"), {"muon": False, "rate": 1e-3}),
-    "normed 48-96-192 b1 precond": (lambda: ConvUNet(kind="normed", precondition=True), {}),
-    "unet2d 32-64-96": (Prior, {}),
-    "normed u4 96-192 b2": (lambda: ConvUNet((96, 192), (2, 2), kind="normed", unshuffle=4), {}),
-    "normed 48-96-192 b1 batch 8": (lambda: ConvUNet(kind="normed"), {"batch": 8}),
-    "normed 48-96-192 b1 late": (lambda: ConvUNet(kind="normed"), {"late": 1.0}),
-    "normed 48-96-192 b1 uniform": (lambda: ConvUNet(kind="normed"), {"late": 0.0}),
+    "wide 48-96-192, two layers": (lambda: prior(Wide, layers=2), {}),
+    "gated 48-96-192, two layers": (lambda: prior(layers=2), {}),
+    "gated 32-64-128-192, two layers": (lambda: prior(channels=FINER, layers=2), {}),
 }
 
 

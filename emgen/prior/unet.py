@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -92,16 +92,22 @@ class UNet(nn.Module):
         channels: of each level, finest first.
         blocks: per level, on the way down and once more on the way up.
         width: of the time's features.
+        block: what they are, made of a number of channels and the width.
     """
 
     def __init__(
-        self, inputs: int, channels: Sequence[int], blocks: int = 1, width: int = 128
+        self,
+        inputs: int,
+        channels: Sequence[int],
+        blocks: int = 1,
+        width: int = 128,
+        block: Callable[[int, int], nn.Module] = Block,
     ) -> None:
         super().__init__()
 
         def levels() -> nn.ModuleList:
             return nn.ModuleList(
-                nn.ModuleList(Block(each, width) for _ in range(blocks)) for each in channels
+                nn.ModuleList(block(each, width) for _ in range(blocks)) for each in channels
             )
 
         pairs = list(itertools.pairwise(channels))
