@@ -57,6 +57,10 @@ class Draft:
             "factor": max(self.scale),
             "steps": self.config.restore.calls,
         }
+        if not self.config.restore.adapt.steps:
+            del restore[
+                "adapt"
+            ]  # as if there were no such key, as in results made before there was
         return {
             "input": config["input"],
             "restore": restore,

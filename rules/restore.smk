@@ -25,7 +25,7 @@ rule adapt:
     params:
         # no more than the adaptation depends on: other runs on the same input shall find it
         volume=CONFIG.input.volume,
-        prior=CONFIG.restore.prior,
+        prior=str(DRAFT.prior.path.resolve()),
         steps=CONFIG.restore.adapt.steps,
         seed=CONFIG.restore.seed,
         # not an output: a job that is killed goes on from its last checkpoint

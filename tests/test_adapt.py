@@ -78,14 +78,18 @@ def test_a_prior_adapted_to_other_voxels_is_refused(volume, tmp_path):
 
 
 def test_it_goes_on_where_it_was_stopped(volume, tmp_path, monkeypatch, capsys):
-    expected = adapted(volume, tmp_path / "whole")
+    from emgen.prior import adapt as module
     from emgen.prior.state import State
 
-    update = State.update
+    def often(*arguments):
+        return recipe(*arguments).model_copy(update={"checkpoint_minutes": 1e-9})
+
+    monkeypatch.setattr(module, "recipe", often)
+    expected, update = adapted(volume, tmp_path / "whole"), State.update
 
     def killed(self, average):
         update(self, average)
-        if self.step == 2:
+        if self.step == 3:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(State, "update", killed)
@@ -93,6 +97,7 @@ def test_it_goes_on_where_it_was_stopped(volume, tmp_path, monkeypatch, capsys):
         adapted(volume, tmp_path / "parts")
     monkeypatch.setattr(State, "update", update)
     assert adapted(volume, tmp_path / "parts").sha256 == expected.sha256
+    assert "going on from step 2 of 4" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

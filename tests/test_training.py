@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from emgen.cli import main
 from emgen.errors import EmgenError
-from emgen.geometry import VoxelSize
+from emgen.geometry import Box, VoxelSize
 from emgen.prior import patches, progress, recipe, validation
 from emgen.prior.checkpoint import load
 from emgen.prior.recipe import Patches, Recipe, SourceRecipe
@@ -148,7 +148,7 @@ class TestPatches:
     def test_sections_held_out_are_not_read(self, tissue):
         assert opened(tissue, sections=(5, 11)).shape == (6, 120, 120)
 
-    def test_a_volume_too_large_for_memory_gives_the_same_patches(self, tissue, monkeypatch):
+    def test_a_volume_too_large_for_memory_gives_the_same_patches(self, tissue):
         voxels = tifffile.imread(tissue / "a.tif")
         volume = Volume.create(
             tissue / "a.ome.zarr",
@@ -158,17 +158,38 @@ class TestPatches:
             chunk=(8, 32, 32),
             shard=(8, 32, 32),
         )
-        from emgen.geometry import Box
-
         volume.write(Box.whole(voxels.shape), voxels)
         found = []
         for limit in (patches.WHOLE, 1000):
-            monkeypatch.setattr(patches, "WHOLE", limit)
-            source = opened(tissue, "a.ome.zarr", voxel_size_nm=None, sections=(2, 18))
+            recipe = SourceRecipe(path="a.ome.zarr", sections=(2, 18))
+            source = patches.Source.open(recipe, tissue, 40, limit)
+            assert (source.held > 0) == (limit == patches.WHOLE)
             found.append(patches.batch([source], (1,), Patches(size=32), 0, 0, range(8)))
         assert (found[0] == found[1]).all()
         with pytest.raises(EmgenError, match="emgen import"):
-            opened(tissue, "a.tif")
+            patches.Source.open(SourceRecipe(path="a.tif", voxel_size_nm=8), tissue, 40, 1000)
+
+    def test_voxels_that_are_no_numbers_are_passed_over(self, tissue):
+        """Where they are too few to be seen before training: in a volume that is read patch by patch."""
+        voxels = np.random.default_rng(0).random((40, 400, 64), np.float32)
+        voxels[:, 129:135] = np.nan  # between the boxes that are looked at
+        volume = Volume.create(
+            tissue / "f.ome.zarr",
+            voxels.shape,
+            np.float32,
+            VoxelSize(8, 8, 8),
+            chunk=(40, 64, 64),
+            shard=(40, 64, 64),
+        )
+        volume.write(Box.whole(voxels.shape), voxels)
+        source = patches.Source.open(SourceRecipe(path="f.ome.zarr"), tissue, 40, 1000)
+        found = patches.batch([source], (1,), Patches(size=32), 0, 0, range(200))
+        assert np.isfinite(found).all()
+
+    def test_only_stacks_of_like_voxels_give_axial_planes(self, tissue):
+        for size in ((2, 8, 8), (8, 8, 16)):
+            assert opened(tissue, voxel_size_nm=size).planes == ("xy",)
+        assert opened(tissue, stack=False).planes == ("xy",)
 
     def test_all_bad_sources_are_named_at_once(self, tissue):
         rng = np.random.default_rng(0)
@@ -232,6 +253,13 @@ class TestRecipes:
             ),
             ({"optimiser": {"steps": 5, "decay": 6}}, "decay"),
             ({"optimiser": {"speed": 5}}, "speed"),
+            ({"optimiser": [1]}, "optimiser"),
+            ({"sources": [{"path": "a.tif", "voxel_size_nm": 0}]}, "greater than 0"),
+            ({"validation": [{"path": "./a.tif", "voxel_size_nm": 8}]}, "is trained on"),
+            (
+                {"validation": [{"path": "b.tif"}, {"path": "b.tif"}]},
+                "two sources are called b.tif",
+            ),
             ({"name": "../p"}, "name"),
         ],
     )
@@ -294,7 +322,13 @@ class TestTraining:
         assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:5])
 
     @pytest.mark.parametrize(
-        "change", [{}, {"optimiser": {"method": "muon"}}, {"precision": "bfloat16"}]
+        "change",
+        [
+            {},
+            {"optimiser": {"method": "muon"}},
+            {"precision": "bfloat16"},
+            {"network": {"dropout": 0.2}, "flow": {"coupling": "optimal-transport"}},
+        ],
     )
     def test_a_resumed_run_is_the_same_bit_for_bit(self, tissue, tmp_path, capsys, change):
         torch.set_num_threads(1)
@@ -309,6 +343,7 @@ class TestTraining:
         whole_state, parts = (load_tensors(tmp_path / name) for name in ("whole", "parts"))
         # the best so far was also looked for after step 3
         assert {k for k in whole_state if not torch.equal(whole_state[k], parts[k])} <= {"best"}
+        assert len(whole_state) == len(parts)
         assert whole.facts["steps"] == 6
         assert [line["step"] for line in progress.read(tmp_path / "parts")] == [3, 6]
 
@@ -347,15 +382,47 @@ class TestTraining:
     def test_weights_that_were_removed_come_back(self, tissue, tmp_path):
         train(made(tissue), tmp_path / "run")
         (tmp_path / "run/p.safetensors").unlink()
-        assert train(made(tissue, optimiser={"steps": 7}), tmp_path / "run").facts["steps"] == 7
+        assert train(made(tissue), tmp_path / "run").facts["steps"] == 6
+
+    def test_better_weights_are_never_replaced_by_worse_ones(self, tissue, tmp_path):
+        """Also where the checkpoint that belongs to them was never written."""
+        run = tmp_path / "run"
+        train(made(tissue), run)
+        before = (run / "checkpoint.safetensors").read_bytes()
+        better = train(made(tissue, optimiser={"steps": 12}), run)
+        (run / "checkpoint.safetensors").write_bytes(before)
+        assert train(made(tissue, optimiser={"steps": 7}), run).sha256 == better.sha256
 
     def test_another_run_is_refused(self, tissue, tmp_path):
-        train(made(tissue), tmp_path / "run")
+        run = tmp_path / "run"
+        train(made(tissue), run)
         with pytest.raises(EmgenError, match="another training run: seed"):
-            train(made(tissue, seed=1), tmp_path / "run")
-        (tmp_path / "run/checkpoint.safetensors").write_bytes(b"damaged")
+            train(made(tissue, seed=1), run)
+        tifffile.imwrite(tissue / "a.tif", 255 - tifffile.imread(tissue / "a.tif"))
+        with pytest.raises(EmgenError, match="another training run: voxels"):
+            train(made(tissue), run)
+        (run / "checkpoint.safetensors").write_bytes(b"damaged")
         with pytest.raises(EmgenError, match="cannot be resumed"):
-            train(made(tissue), tmp_path / "run")
+            train(made(tissue), run)
+        (run / "checkpoint.safetensors").unlink()
+        with pytest.raises(EmgenError, match="no checkpoint to go on from"):
+            train(made(tissue), run)
+
+    def test_a_log_that_broke_off_is_mended(self, tissue, tmp_path):
+        run = tmp_path / "run"
+        train(made(tissue), run)
+        with (run / "log.jsonl").open("a") as log:
+            log.write('{"step": 7, "seco')
+        train(made(tissue, optimiser={"steps": 8}), run)
+        assert [line["step"] for line in progress.read(run)] == [6, 8]
+
+    def test_a_run_that_diverges_ends_and_keeps_its_checkpoint(self, tissue, tmp_path):
+        run = tmp_path / "run"
+        train(made(tissue), run)
+        before = weights(run)
+        with pytest.raises(EmgenError, match="diverged before step 30"):
+            train(made(tissue, optimiser={"steps": 30, "rate": 1e30}), run)
+        assert weights(run) == before
 
     def test_a_network_that_cannot_be_built_is_named(self, tissue, tmp_path):
         with pytest.raises(EmgenError, match="cannot be built"):

@@ -15,7 +15,7 @@ from emgen.prior.recipe import Optimiser, Patches, Recipe, SourceRecipe
 from emgen.prior.training import train
 from emgen.volume import Volume
 
-SMALLEST = 4  # sections: to learn from some and to be judged by others
+SMALLEST, SMALLEST_PLANE = 4, 24  # some to learn from, others to be judged by
 RATE, PATCH = 2e-4, 64
 
 
@@ -31,15 +31,17 @@ def recipe(name: str, base: Card, measured: Volume, steps: int, seed: int) -> Re
             "or remove restore.adapt"
         )
     sections, height, width = measured.shape
-    if sections < SMALLEST:
+    if sections < SMALLEST or min(height, width) < SMALLEST_PLANE:
         raise EmgenError(
-            f"restore.adapt needs at least {SMALLEST} sections, {measured.path} has {sections}; remove restore.adapt"
+            f"restore.adapt needs at least {SMALLEST} sections of {SMALLEST_PLANE} x {SMALLEST_PLANE} pixels, {measured.path} has "
+            f"shape {measured.shape}; remove restore.adapt"
         )
     count = max(1, sections // 8)
     first = (sections - count) // 2
 
     def part(start: int, stop: int) -> SourceRecipe:
-        return SourceRecipe(path=measured.path, sections=(start, stop))
+        # in the plane only, whatever the metadata say of z
+        return SourceRecipe(path=measured.path, sections=(start, stop), stack=False)
 
     # validation planes are half as large again as patches, and must fit too
     size = min(base.tile or PATCH, *(n * 2 // 3 for n in (height, width)))
@@ -81,6 +83,7 @@ def adapt(
     card = train(settings, folder, initial=prior)
     facts = {
         "base": base.name,
+        "base_card": {k: base.facts[k] for k in ("data", "credits", "note") if k in base.facts},
         "base_sha256": base.sha256,
         "input": fingerprint(measured, read_samples(measured)),
         "steps": card.facts["steps"],

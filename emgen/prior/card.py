@@ -39,13 +39,10 @@ class Card:
 
     @property
     def tile(self) -> int | None:
-        """Pixels of the tiles it must be given; None for a local network, which takes planes whole.
-
-        Attention and group norm tie all pixels of a plane together: such a network works on the
-        patches that it was trained on.
-        """
-        local = self.architecture.get("norm", "pixel") == "pixel"
-        return None if local and not self.architecture.get("attention") else TILE
+        """Pixels of the tiles it must be given, those of its training; None for a network that takes planes whole."""
+        if not is_tied(self.architecture):
+            return None
+        return int(self.facts.get("training", {}).get("patches", {}).get("size", TILE))
 
     @property
     def cell(self) -> int:
@@ -63,6 +60,11 @@ class Card:
             "cell": self.cell,
         }
         return {**facts, **self.facts}
+
+
+def is_tied(architecture: dict[str, Any]) -> bool:
+    """Whether attention or group norm tie all pixels of a plane together: such a network knows one size of planes."""
+    return bool(architecture.get("attention")) or architecture.get("norm", "pixel") == "group"
 
 
 def resolve(name: str) -> Card:

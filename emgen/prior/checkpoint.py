@@ -65,13 +65,20 @@ def save(
         **facts,
     }
     partial.chmod(0o644)
+    _write_card(path, card)
     partial.replace(path)
-    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     return resolve(str(path))
 
 
 def annotate(card: Card, **facts: Any) -> Card:
     """Add facts to the card beside the weights."""
-    path = card.path.with_suffix(".json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}, indent=2) + "\n")
+    found = json.loads(card.path.with_suffix(".json").read_text())
+    _write_card(card.path, {**found, **facts})
     return resolve(str(card.path))
+
+
+def _write_card(weights: Path, facts: dict[str, Any]) -> None:
+    path = weights.with_suffix(".json")
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(facts, indent=2) + "\n")
+    partial.replace(path)

@@ -55,12 +55,16 @@ class Prior(nn.Module):
         if design not in ("unet2d", "gated"):
             raise ValueError(f'design must be "unet2d" or "gated", not {design!r}')
         levels = range(len(channels))
+        if not set(attention) <= set(levels):
+            raise ValueError(f"attention must name levels below {len(channels)}, not {attention}")
         self.unshuffle = unshuffle
         self.multiple = unshuffle * 2 ** (len(channels) - 1)
         if predicts not in ("velocity", "noise"):
             raise ValueError(f'predicts must be "velocity" or "noise", not {predicts!r}')
         self.design, self.predicts, self.time_scale = design, predicts, time_scale
         if design == "gated":
+            if norm != "pixel" or attention or dropout or options:
+                raise ValueError('design "gated" has no group norm, attention, dropout or options')
             self.unet: Any = UNet(unshuffle**2, channels, layers)
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.intensity import Intensity, sample_boxes
 from emgen.prior.recipe import Patches, SourceRecipe
+from emgen.sources import Source as Foreign
 from emgen.sources import open_source
 from emgen.volume import Volume, bytes_of
 
@@ -35,8 +37,10 @@ class Source:
         name: for messages and the card.
         shape: voxels (z, y, x).
         voxel: their size.
-        intensity: percentile scaling to about [-1, 1].
+        intensity: percentile scaling of the whole volume to about [-1, 1].
         fetch: stored voxels of a box.
+        fingerprint: tells its voxels from others of the same name.
+        held: bytes that it holds in memory.
         stack: whether its sections follow each other in z.
     """
 
@@ -45,45 +49,89 @@ class Source:
     voxel: VoxelSize
     intensity: Intensity
     fetch: Fetch = field(repr=False)
+    fingerprint: str
+    held: int = 0
     stack: bool = True
 
     @property
     def planes(self) -> tuple[Plane, ...]:
         """Orientations with in-plane resolution."""
-        isotropic = self.stack and self.voxel.anisotropy <= ISOTROPIC
+        sizes = tuple(self.voxel)
+        isotropic = self.stack and max(sizes) <= ISOTROPIC * min(sizes)
         return ("xy", "xz", "yz") if isotropic else ("xy",)
 
     @classmethod
-    def open(cls, recipe: SourceRecipe, folder: Path, smallest: int) -> Source:
+    def open(cls, recipe: SourceRecipe, folder: Path, smallest: int, memory: int = WHOLE) -> Source:
         """A source of a recipe.
 
         Args:
             recipe: which.
             folder: that its path is relative to.
             smallest: pixels that a patch needs along y and x.
+            memory: bytes that it may hold; a larger OME-Zarr is read patch by patch.
 
         Raises:
-            EmgenError: missing, no voxel size, constant, not finite, or too small.
+            EmgenError: missing, no voxel size, constant, not finite, too small, or too large.
         """
         where = recipe.path if "://" in recipe.path else str(folder / recipe.path)
-        shape, voxel, fetch = _opened(where, recipe)
-        if (voxel := recipe.voxel(voxel)) is None:
+        if _is_zarr(where):
+            if recipe.inside is not None:
+                raise EmgenError(f"{where} is an OME-Zarr image; remove `inside: {recipe.inside}`")
+            volume = Volume.open(where)
+            return cls._of(recipe, where, volume, volume.read, smallest, memory, lazy=True)
+        inside = recipe.inside or (
+            recipe.listed.inside if recipe.listed and _holds_many(where) else None
+        )
+        with open_source(where, inside) as source:
+            return cls._of(recipe, where, source, source.read, smallest, memory, lazy=False)
+
+    @classmethod
+    def _of(
+        cls,
+        recipe: SourceRecipe,
+        where: str,
+        volume: Volume | Foreign,
+        read: Fetch,
+        smallest: int,
+        memory: int,
+        lazy: bool,
+    ) -> Source:
+        part = _part(where, volume.shape, recipe)
+        if (voxel := recipe.voxel(volume.voxel)) is None:
             raise EmgenError(
                 f"{where} does not say its voxel size; give voxel_size_nm: 8 or [40, 4, 4] (z, y, x)"
             )
-        if min(shape[1:]) < smallest:
+        if min(part.shape[1:]) < smallest:
             raise EmgenError(
-                f"{where} has shape {shape}; patches need {smallest} pixels along y and x"
+                f"{where} has shape {part.shape}; patches need {smallest} pixels along y and x"
             )
+        samples = [read(box) for box in sample_boxes(volume.shape)]
         try:
-            intensity = Intensity.of(fetch(box) for box in sample_boxes(shape))
+            intensity = Intensity.of(samples)
         except ValueError as error:
             raise EmgenError(f"{where}: {error}") from None
-        stack = recipe.listed is None or recipe.listed.stack
-        return cls(recipe.name, shape, voxel, intensity, fetch, stack)
+        crc = 0
+        for sample in samples:
+            crc = zlib.crc32(np.ascontiguousarray(sample).tobytes(), crc)
+        size = bytes_of(part.shape, volume.dtype)
+        if size <= memory:
+            fetch, held = _slices(_finite(where, read(part))), size
+        elif lazy:
+            fetch, held = (lambda box: read(box.shift(part.start))), 0
+        else:
+            raise EmgenError(
+                f"{where} has {size / 1e9:.3g} GB, more than the {memory / 1e9:.3g} GB that are left for sources; make an "
+                f"OME-Zarr of it, which is read patch by patch: emgen import {where} {Path(where).stem}.ome.zarr"
+            )
+        fingerprint = f"{part.shape} {voxel} {volume.dtype} {crc:08x}"
+        return cls(
+            recipe.name, part.shape, voxel, intensity, fetch, fingerprint, held, recipe.is_stack
+        )
 
-    def patch(self, rng: np.random.Generator, settings: Patches, size: int | None = None) -> Planes:
-        """A patch (size, size) from anywhere in it, in any of its orientations."""
+    def patch(
+        self, rng: np.random.Generator, settings: Patches, size: int | None = None, tries: int = 50
+    ) -> Planes:
+        """A patch (size, size) from anywhere in it, in any of its orientations; one with NaN is drawn anew."""
         size = size or settings.size
         plane = self.planes[rng.integers(len(self.planes))]
         if plane != "xy" and self.shape[0] < size:
@@ -101,6 +149,10 @@ class Source:
         start.insert(axis, index)
         stop.insert(axis, index + 1)
         grey = self.fetch(Box(zyx(start), zyx(stop))).reshape(side, side)
+        if grey.dtype.kind == "f" and not np.isfinite(grey).all():
+            if tries == 0:
+                raise EmgenError(f"{self.name}: nearly all patches hold NaN or infinite values")
+            return self.patch(rng, settings, size, tries - 1)
         patch = _resized(self.intensity.encode(grey), size)
         if settings.symmetries:
             patch = np.rot90(patch, int(rng.integers(4)))
@@ -108,8 +160,12 @@ class Source:
         return np.ascontiguousarray(patch)
 
 
-def open_all(recipes: Iterable[tuple[SourceRecipe, int]], folder: Path) -> list[Source]:
+def open_all(
+    recipes: Iterable[tuple[SourceRecipe, int]], folder: Path, memory: int = WHOLE
+) -> list[Source]:
     """Sources of a recipe, each with the smallest number of pixels that it needs along y and x.
+
+    Together they hold at most `memory` bytes.
 
     Raises:
         EmgenError: some cannot be used; all of them are named.
@@ -117,7 +173,8 @@ def open_all(recipes: Iterable[tuple[SourceRecipe, int]], folder: Path) -> list[
     found, faults = [], []
     for recipe, smallest in recipes:
         try:
-            found.append(Source.open(recipe, folder, smallest))
+            found.append(Source.open(recipe, folder, smallest, memory))
+            memory -= found[-1].held
         except EmgenError as error:
             faults.append(f"\n  {error}")
     if faults:
@@ -125,28 +182,14 @@ def open_all(recipes: Iterable[tuple[SourceRecipe, int]], folder: Path) -> list[
     return found
 
 
-def _opened(where: str, recipe: SourceRecipe) -> tuple[Zyx, VoxelSize | None, Fetch]:
-    if _is_zarr(where):
-        volume = Volume.open(where)
-        part = _part(where, volume.shape, recipe)
-        fetch: Fetch = volume.read
-        if bytes_of(part.shape, volume.dtype) <= WHOLE:
-            return part.shape, volume.voxel, _slices(_finite(where, volume.read(part)))
-        return part.shape, volume.voxel, lambda box: _finite(where, fetch(box.shift(part.start)))
-    with open_source(where, recipe.inside) as source:
-        part = _part(where, source.shape, recipe)
-        if bytes_of(part.shape, source.dtype) > WHOLE:
-            raise EmgenError(
-                f"{where} has {bytes_of(part.shape, source.dtype) / 1e9:.3g} GB, too much to be held in memory; make an "
-                f"OME-Zarr of it, which is read patch by patch: emgen import {where} {Path(where).stem}.ome.zarr"
-            )
-        return part.shape, source.voxel, _slices(_finite(where, source.read(part)))
-
-
 def _is_zarr(where: str) -> bool:
     if "://" in where:
         return not where.startswith(("n5://", "precomputed://"))
     return any((Path(where) / name).exists() for name in ("zarr.json", ".zgroup"))
+
+
+def _holds_many(where: str) -> bool:
+    return Path(where.rstrip("/")).suffix.lower() in (".n5", ".h5", ".hdf5", ".hdf")
 
 
 def _part(where: str, shape: Zyx, recipe: SourceRecipe) -> Box:

@@ -36,17 +36,19 @@ def note(
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the log, oldest first; nothing if there is none."""
+    """The lines of the log, oldest first; nothing if there is none. A last line that broke off is left out."""
     path = folder / LOG
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def forget_after(folder: Path, step: int) -> None:
-    """Drop the lines of steps that will be done again."""
-    lines = read(folder)
-    kept = [line for line in lines if line["step"] <= step]
-    if kept != lines:
-        (folder / LOG).write_text("".join(json.dumps(line) + "\n" for line in kept))
+    """Drop the lines of steps that will be done again, and what broke off."""
+    if (folder / LOG).exists():
+        kept = [line for line in read(folder) if line["step"] <= step]
+        partial = folder / f".{LOG}.partial"
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.replace(folder / LOG)
 
 
 def seconds(folder: Path) -> float:

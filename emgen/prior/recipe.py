@@ -6,8 +6,9 @@ The same recipe with the same data gives the same weights, bit for bit on one ki
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -19,6 +20,7 @@ from emgen.prior.datasets import Dataset, lookup
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Nanometres = Annotated[float, Field(gt=0)]
 
 
 class _Part(BaseModel):
@@ -34,6 +36,7 @@ class SourceRecipe(_Part):
         dataset: an entry of `config/prior/datasets.yaml`: its credit, and its voxel size where the file has none.
         voxel_size_nm: (z, y, x), or one number for all; needed where neither file nor entry has it.
         sections: the first, and the one after the last; null is all that follow.
+        stack: whether its sections follow each other in z; those that do not give xy planes only.
         weight: how often it is drawn, against the others; its number of voxels by default.
         credit: for the card.
     """
@@ -41,15 +44,17 @@ class SourceRecipe(_Part):
     path: str
     inside: str | None = None
     dataset: str | None = None
-    voxel_size_nm: tuple[float, float, float] | None = None
+    voxel_size_nm: tuple[Nanometres, Nanometres, Nanometres] | None = None
     sections: tuple[Annotated[int, Field(ge=0)], Positive | None] | None = None
+    stack: bool | None = None
     weight: Annotated[float, Field(gt=0)] | None = None
     credit: str = ""
 
     @field_validator("voxel_size_nm", mode="before")
     @classmethod
     def _one_number_for_all(cls, value: Any) -> Any:
-        return (value,) * 3 if isinstance(value, int | float) else value
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return (value,) * 3 if number else value
 
     @model_validator(mode="after")
     def _is_known(self) -> SourceRecipe:
@@ -75,15 +80,24 @@ class SourceRecipe(_Part):
         return found
 
     @property
+    def is_stack(self) -> bool:
+        """As given, or as the entry says."""
+        if self.stack is None:
+            return self.listed is None or self.listed.stack
+        return self.stack
+
+    @property
     def credits(self) -> str:
         """For the card."""
         return self.credit or (self.listed.credit if self.listed else "")
 
     @property
     def name(self) -> str:
-        """For people, without the folder it lies in on this machine."""
+        """For people and cards: its path within `data`, the data set inside, the sections."""
+        path = PurePath(self.path)
+        where = path.name if path.is_absolute() or "://" in self.path else os.path.normpath(path)
         part = f"[{self.sections[0]}:{self.sections[1] or ''}]" if self.sections else ""
-        return f"{self.path.rstrip('/').rsplit('/', 1)[-1]}{part}"
+        return f"{where}{f'/{self.inside}' if self.inside else ''}{part}"
 
 
 class Patches(_Part):
@@ -193,6 +207,10 @@ class Recipe(_Part):
         weighted = [source.weight is not None for source in self.sources]
         if any(weighted) and not all(weighted):
             raise ValueError("expected a weight for every source or for none")
+        for sources in (self.sources, self.validation):
+            seen = names(sources)
+            if twice := {name for name in seen if seen.count(name) > 1}:
+                raise ValueError(f"two sources are called {', '.join(sorted(twice))}")
         for held_out in self.validation:
             for source in self.sources:
                 if _overlap(held_out, source):
@@ -209,9 +227,10 @@ class Recipe(_Part):
             del facts[name]
         for name in ("steps", "decay", "rate", "kernel_rate"):
             del facts["optimiser"][name]
-        for source in facts["sources"] + facts["validation"]:
-            source["path"] = source["path"].rstrip("/").rsplit("/", 1)[-1]
-            del source["credit"]
+        for kind in ("sources", "validation"):
+            for source, each in zip(facts[kind], getattr(self, kind), strict=True):
+                source["path"] = each.name
+                del source["credit"]
         return facts
 
 
@@ -238,8 +257,8 @@ def read(path: str | Path, **changes: Any) -> Recipe:
     given = {key: value for key, value in changes.items() if value is not None}
     if "data" in given:
         facts["data"] = str(given.pop("data"))
-    if given:
-        facts["optimiser"] = {**(facts.get("optimiser") or {}), **given}
+    if given and isinstance(facts.get("optimiser", {}), dict):
+        facts["optimiser"] = {**facts.get("optimiser", {}), **given}
     try:
         return Recipe.model_validate(facts)
     except ValidationError as error:
@@ -251,7 +270,8 @@ def read(path: str | Path, **changes: Any) -> Recipe:
 
 
 def _overlap(one: SourceRecipe, other: SourceRecipe) -> bool:
-    if (one.path.rstrip("/"), one.inside) != (other.path.rstrip("/"), other.inside):
+    places = [(os.path.normpath(each.path), each.inside) for each in (one, other)]
+    if places[0] != places[1]:
         return False
     if one.sections is None or other.sections is None:
         return True

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from emgen.errors import EmgenError
 from emgen.prior.muon import Muon, is_kernel
@@ -58,6 +58,11 @@ class State:
         prior.to(device)
         average.to(device)
         return cls(prior, average, _optimisers(prior, recipe.optimiser))
+
+    @property
+    def drops(self) -> bool:
+        """Whether the network has dropout."""
+        return any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.prior.modules())
 
     @staticmethod
     def exists(folder: Path) -> bool:

@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from emgen.errors import EmgenError
 from emgen.prior import flow, patches, progress, validation
-from emgen.prior.card import Card, resolve
+from emgen.prior.card import Card, is_tied, resolve
 from emgen.prior.checkpoint import load, save
 from emgen.prior.recipe import Recipe, names
 from emgen.prior.state import State
@@ -47,7 +48,8 @@ class Run:
         recipe: what to do.
         folder: of checkpoints, log, pictures and weights.
         sources: to learn from.
-        held_out: patches (n, 1, h, w) to validate on, by source.
+        held_out: to validate on.
+        fixed: patches (n, 1, h, w) of these, by source.
         accelerator: this process among those that share the work.
         architecture: arguments of `Prior`.
     """
@@ -55,7 +57,8 @@ class Run:
     recipe: Recipe
     folder: Path
     sources: list[patches.Source]
-    held_out: dict[str, Tensor]
+    held_out: list[patches.Source]
+    fixed: dict[str, Tensor]
     accelerator: Accelerator
     architecture: dict[str, Any]
 
@@ -67,29 +70,42 @@ class Run:
             EmgenError: sources that cannot be used, a batch that the processes cannot share, or a folder that
                 cannot be written.
         """
-        size, large = recipe.patches.largest, 3 * recipe.patches.size // 2
-        needed = [*((s, size) for s in recipe.sources), *((v, large) for v in recipe.validation)]
-        opened = patches.open_all(needed, Path(recipe.data))
+        # whatever `accelerate config` says: the precision is the recipe's, and nothing scales the loss
+        accelerator = Accelerator(mixed_precision="no")
+        processes = accelerator.num_processes
+        if recipe.optimiser.batch % processes:
+            raise EmgenError(
+                f"optimiser.batch {recipe.optimiser.batch} cannot be shared by {processes} processes; choose a whole multiple"
+            )
+        architecture = initial.architecture if initial else recipe.network
+        size = recipe.patches.size
+        large = size if is_tied(architecture) else 3 * size // 2
+        needed = [
+            *((source, recipe.patches.largest) for source in recipe.sources),
+            *((source, large) for source in recipe.validation),
+        ]
+        opened = patches.open_all(needed, Path(recipe.data), patches.WHOLE // processes)
         sources, held_out = opened[: len(recipe.sources)], opened[len(recipe.sources) :]
         count = -(-VALIDATED // len(held_out))
-        fixed = {
-            source.name: torch.from_numpy(patches.fixed(source, count, large))
-            for source in held_out
-        }
-        accelerator = Accelerator()
-        if recipe.optimiser.batch % accelerator.num_processes:
-            raise EmgenError(
-                f"optimiser.batch {recipe.optimiser.batch} cannot be shared by {accelerator.num_processes} processes; "
-                "choose a whole multiple"
-            )
+        fixed = {source.name: patches.fixed(source, count, large) for source in held_out}
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".writable").touch()
+            (folder / ".writable").unlink(missing_ok=True)
         except OSError as error:
-            raise EmgenError(f"{folder} cannot be made: {error.strerror}") from None
-        architecture = initial.architecture if initial else recipe.network
-        device = accelerator.device
-        fixed = {name: x.to(device) for name, x in fixed.items()}
-        return cls(recipe, folder, sources, fixed, accelerator, architecture)
+            raise EmgenError(f"{folder} cannot be written: {error.strerror}") from None
+        tensors = {k: torch.from_numpy(v).to(accelerator.device) for k, v in fixed.items()}
+        return cls(recipe, folder, sources, held_out, tensors, accelerator, architecture)
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def weights(self) -> Path:
+        """The best weights so far."""
+        return self.folder / f"{self.recipe.name}.safetensors"
 
     @property
     def bf16(self) -> bool:
@@ -97,7 +113,7 @@ class Run:
         return wanted == "bfloat16" or (wanted == "auto" and self.accelerator.device.type == "cuda")
 
     def say(self, text: str) -> None:
-        if self.accelerator.is_main_process:
+        if self.main:
             print(text, flush=True)
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
@@ -113,19 +129,27 @@ class Run:
     def batch(self, step: int) -> Batch:
         """Patches x and noises eps (n, 1, h, w) and times t (n,): from the seed and the step alone."""
         recipe, whole = self.recipe, self.recipe.optimiser.batch
-        mine = range(self.accelerator.process_index, whole, self.accelerator.num_processes)
+        share = whole // self.accelerator.num_processes
+        first = share * self.accelerator.process_index
+        mine = slice(first, first + share)
+        # noises are paired with patches of the whole batch, whoever shares it
+        coupled = recipe.flow.coupling == "optimal-transport"
+        numbers = range(whole) if coupled else range(whole)[mine]
         weights = [
             each.weight or float(np.prod(source.shape))
             for each, source in zip(recipe.sources, self.sources, strict=True)
         ]
-        x = patches.batch(self.sources, weights, recipe.patches, recipe.seed, step, mine)
-        eps = patches.noise(recipe.seed, step, mine, recipe.patches.size)
+        x, eps = (
+            torch.from_numpy(part)
+            for part in (
+                patches.batch(self.sources, weights, recipe.patches, recipe.seed, step, numbers),
+                patches.noise(recipe.seed, step, numbers, recipe.patches.size),
+            )
+        )
+        if coupled:
+            x, eps = x[mine], flow.coupled(x, eps)[mine]
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        t = flow.times(whole, recipe.flow.late, generator)[list(mine)]
-        pair = torch.from_numpy(x), torch.from_numpy(eps)
-        if recipe.flow.coupling == "optimal-transport":
-            return pair[0], flow.coupled(*pair), t
-        return *pair, t
+        return x, eps, flow.times(whole, recipe.flow.late, generator)[mine]
 
 
 def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
@@ -133,60 +157,92 @@ def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
 
     Args:
         recipe: what to do.
-        folder: of checkpoints, log, pictures and weights.
+        folder: of checkpoints, log, pictures and weights; shared by all processes.
         initial: prior to begin with, instead of random weights.
 
     Raises:
-        EmgenError: a source cannot be used, the disk is full, or the checkpoint belongs to another run.
+        EmgenError: a source cannot be used, the disk is full, training diverged, or what is in the folder belongs to
+            another run.
     """
     base = load(initial) if initial else None
     run = Run.open(recipe, folder, base[1] if base else None)
-    device = run.accelerator.device
-    state = State.new(recipe, run.architecture, device, base[0] if base else None)
-    identity = {**recipe.identity, "initial": base[1].sha256 if base else None}
-    weights = folder / f"{recipe.name}.safetensors"
-    if State.exists(folder):
-        state.load(folder, identity)
-        run.say(f"going on from step {state.step} of {recipe.optimiser.steps}")
-    progress.forget_after(folder, state.step if State.exists(folder) else -1)
-    if not weights.exists():
-        state.best = -np.inf
-    if base and state.step == 0:
-        validate(run, state, None)
-    network = run.accelerator.prepare(state.prior)
+    accelerator = run.accelerator
+    state = State.new(recipe, run.architecture, accelerator.device, base[0] if base else None)
+    identity = {
+        **recipe.identity,
+        "initial": base[1].sha256 if base else None,
+        "voxels": {each.name: each.fingerprint for each in (*run.sources, *run.held_out)},
+    }
+    _resume(run, state, identity)
+    if base and state.step == 0 and not State.exists(folder):
+        checkpoint(run, state, identity, None, 0.0)
+    network = accelerator.prepare(state.prior)
     losses: deque[Tensor] = deque(maxlen=500)
     last, spent = recipe.optimiser.steps, progress.seconds(folder)
     begun = saved = told = time.monotonic()
+    since = state.step
     for batch in run.batches(state.step, last):
         losses.append(step(run, state, network, batch))
         now = time.monotonic()
         if state.step % TOLD == 0:
-            pace = TOLD / (now - told)
+            pace = (state.step - since) / (now - told)
             recent = torch.stack(list(losses)[-TOLD:]).mean()
             run.say(
                 f"step {state.step} of {last}  loss {recent:.4f}  {pace:.2f} steps/s  "
                 f"{(last - state.step) / pace / 60:.0f} min left"
             )
-            told = now
+            told, since = now, state.step
         # the clock of the main process decides for all, so that they validate together
         due = now - saved > 60 * recipe.checkpoint_minutes or state.step == last
-        if _agreed(run.accelerator, due):
-            validate(run, state, float(torch.stack(list(losses)).mean()), spent + now - begun)
-            if run.accelerator.is_main_process:
-                with _writing(folder, state.step):
-                    state.save(folder, identity)
+        if _from_main(accelerator, due):
+            loss = float(accelerator.reduce(torch.stack(list(losses)).mean(), "mean"))
+            checkpoint(run, state, identity, loss, spent + now - begun)
             saved = told = time.monotonic()
-    run.accelerator.wait_for_everyone()
-    if run.accelerator.is_main_process:
-        progress.draw_curves(folder)
-        progress.draw_samples(folder, state.average, run.held_out)
-    return resolve(str(weights))
+            since = state.step
+    if not run.weights.exists():
+        checkpoint(run, state, identity, None, spent)
+    accelerator.wait_for_everyone()
+    if run.main:
+        with _writing(folder, state.step):
+            progress.draw_curves(folder)
+            progress.draw_samples(folder, state.average, run.fixed)
+    return resolve(str(run.weights))
+
+
+def _resume(run: Run, state: State, identity: dict[str, Any]) -> None:
+    """Go on from the last checkpoint, if there is one; on all processes from the same."""
+    folder, accelerator = run.folder, run.accelerator
+    if State.exists(folder):
+        state.load(folder, identity)
+        run.say(f"going on from step {state.step} of {run.recipe.optimiser.steps}")
+    elif run.weights.exists() or progress.read(folder):
+        raise EmgenError(
+            f"{folder} holds weights or a log, but no checkpoint to go on from; nothing was overwritten: choose another folder, "
+            "or remove it"
+        )
+    if _from_main(accelerator, state.step) != state.step:
+        raise EmgenError(
+            f"process {accelerator.process_index} finds step {state.step} in {folder}, the main process another; "
+            "the folder must be one that all nodes share"
+        )
+    try:
+        facts = resolve(str(run.weights)).facts
+        state.best = validation.score(facts["validation_denoise_psnr_db_by_source"])
+    except (EmgenError, KeyError):
+        state.best = -np.inf  # removed, or written by halves: the next checkpoint exports them anew
+    if run.main:
+        with _writing(folder, state.step):
+            progress.forget_after(folder, state.step)
+    accelerator.wait_for_everyone()
 
 
 def step(run: Run, state: State, network: nn.Module, batch: Batch) -> Tensor:
     """One step of the optimiser on this process's part of a batch; returns the loss."""
     settings = run.recipe.optimiser
     x, eps, t = (part.to(run.accelerator.device) for part in batch)
+    if state.drops:  # what is dropped follows from the step too, and differs between processes
+        place = run.accelerator.num_processes * state.step + run.accelerator.process_index
+        torch.manual_seed(run.recipe.seed * 1_000_003 + place)
     state.set_rate(settings.rate_at(state.step))
     state.prior.train()
     with torch.autocast(run.accelerator.device.type, torch.bfloat16, enabled=run.bf16):
@@ -198,22 +254,35 @@ def step(run: Run, state: State, network: nn.Module, batch: Batch) -> Tensor:
     return loss.detach()
 
 
-def validate(run: Run, state: State, loss: float | None, seconds: float = 0.0) -> None:
-    """Validate the running average, note it, and export it if it is the best so far."""
-    if not run.accelerator.is_main_process:
+def checkpoint(
+    run: Run, state: State, identity: dict[str, Any], loss: float | None, seconds: float
+) -> None:
+    """Validate the running average, note it, export it if it is the best so far, and save the state.
+
+    Raises:
+        EmgenError: training diverged, or the disk refuses; the checkpoint before stays.
+    """
+    if not run.main:
         return
-    found = {name: validation.denoise_psnr(state.average, x) for name, x in run.held_out.items()}
+    found = {name: validation.denoise_psnr(state.average, x) for name, x in run.fixed.items()}
+    score = validation.score(found)
+    if not np.isfinite([score, loss or 0.0]).all():
+        raise EmgenError(
+            f"training diverged before step {state.step} (loss {loss}, validation {score:.3g} dB); nothing was written: go on "
+            f"from the checkpoint in {run.folder} with a lower optimiser.rate"
+        )
     run.say(f"step {state.step}  validation denoise PSNR {validation.mean(found)}")
     with _writing(run.folder, state.step):
         progress.note(run.folder, state.step, seconds, loss, found)
         if run.recipe.keep:
-            (run.folder / "averages").mkdir(exist_ok=True)
-            export(
-                run, state, found, run.folder / "averages" / f"step-{state.step:07d}.safetensors"
-            )
-        if (score := validation.score(found)) > state.best:
+            averages = run.folder / "averages"
+            averages.mkdir(exist_ok=True)
+            export(run, state, found, averages / f"step-{state.step:07d}.safetensors")
+        if score > state.best:
+            export(run, state, found, run.weights)
             state.best = score
-            export(run, state, found, run.folder / f"{run.recipe.name}.safetensors")
+        state.save(run.folder, identity)
+        progress.draw_curves(run.folder)
 
 
 def export(run: Run, state: State, found: dict[str, validation.Psnr], path: Path) -> Card:
@@ -250,9 +319,8 @@ def _writing(folder: Path, step: int) -> Iterator[None]:
         ) from None
 
 
-def _agreed(accelerator: Accelerator, due: bool) -> bool:
+def _from_main(accelerator: Accelerator, value: float) -> float:
+    """What the main process says."""
     if accelerator.num_processes == 1:
-        return due
-    from accelerate.utils import broadcast
-
-    return bool(broadcast(torch.tensor(float(due), device=accelerator.device)))
+        return value
+    return float(broadcast(torch.tensor(float(value), device=accelerator.device)))

@@ -184,12 +184,15 @@ def open_tiff(file: Path, stack: ExitStack) -> Source:
             "is a file missing?"
         )
 
+    once: list[Array] = []
+
     def section(k: int) -> Array:
         # some programs put all sections of a small stack into one compressed page
         page: Any = pages[0 if whole else k]
         try:
-            voxels = np.asarray(page.asarray())
-            return voxels.reshape(shape)[k] if whole else voxels.reshape(shape[1:])
+            if whole and not once:
+                once.append(np.asarray(page.asarray()).reshape(shape))
+            return once[0][k] if whole else np.asarray(page.asarray()).reshape(shape[1:])
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise
