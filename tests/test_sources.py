@@ -66,6 +66,16 @@ TIFFS: dict[str, Callable[[Path, Array], object]] = {
 }
 
 
+def test_sections_that_lie_in_one_page_are_told_apart(tmp_path: Path) -> None:
+    """Three sections look like colours to the program that wrote them."""
+    data = voxels(shape=(3, 17, 23))
+    options = {"photometric": "rgb", "planarconfig": "separate", "compression": "zlib"}
+    tifffile.imwrite(tmp_path / "a.tif", data, metadata={"axes": "ZYX"}, **options)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert len(file.pages) == 1
+    np.testing.assert_array_equal(facts(tmp_path / "a.tif")[1], data)
+
+
 @pytest.mark.parametrize("kind", TIFFS)
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_tiff_gives_its_voxels_bit_by_bit(tmp_path: Path, kind: str, dtype: str) -> None:

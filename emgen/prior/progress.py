@@ -66,7 +66,7 @@ def draw_curves(folder: Path) -> None:
     left, right = figure.subplots(1, 2)
     known = [line for line in lines if line["loss"] is not None]
     left.plot([line["step"] for line in known], [line["loss"] for line in known], ".-", color="0.3")
-    left.set(xlabel="step", ylabel="training loss (mean of 500 steps)", yscale="log")
+    left.set(xlabel="step", ylabel="training loss, mean of 500 steps")
     shades = np.linspace(0.85, 0.1, len(TIMES))
     from matplotlib import colormaps
 
@@ -79,8 +79,8 @@ def draw_curves(folder: Path) -> None:
             color=colormaps["viridis"](shade),
             label=f"t = {t}: {values[-1]:.2f} dB",
         )
-    right.set(xlabel="step", ylabel="denoise PSNR on held-out tissue, dB above the first")
-    right.legend(title="noise (1 - t) / t", fontsize="small")
+    right.set(xlabel="step", ylabel="denoise PSNR on held-out tissue,\ngain since the first / dB")
+    right.legend(title="one network call at", fontsize="small", frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

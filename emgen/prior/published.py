@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -82,7 +83,10 @@ def convert(source: Path, target: Path, name: str | None = None) -> Card:
         "scaling": "0 and 255 to -1 and +1, as published; emgen scales by percentiles of the volume",
         "note": "Converted. Licence: as its source states; EM Generalist's code states none.",
     }
-    return save(prior, target, name or target.stem, architecture, facts)
+    try:
+        return save(prior, target, name or target.stem, architecture, facts)
+    except (OSError, SafetensorError) as error:
+        raise EmgenError(f"{target} cannot be written: {error}") from None
 
 
 def _read(source: Path) -> Weights:
