@@ -22,9 +22,9 @@ def launched(processes: int) -> list[str]:
     found = torch.cuda.device_count()
     if 0 < found < processes:
         raise EmgenError(f"expected {processes} GPUs (--config processes), found {found}")
+    words = "--num_machines 1 --mixed_precision no --dynamo_backend no --num_processes"
     start = ["-m", "accelerate.commands.launch", "--multi_gpu" if found else "--cpu"]
-    start += ["--num_machines", "1", "--num_processes", str(processes)]
-    return [*start, "--mixed_precision", "no", "--dynamo_backend", "no"]
+    return [*start, *words.split(), str(processes)]
 
 
 with logged(snakemake.log[0]):
