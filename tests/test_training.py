@@ -23,7 +23,7 @@ from emgen.prior import patches, progress, recipe, validation
 from emgen.prior.checkpoint import load
 from emgen.prior.recipe import Patches, Recipe, SourceRecipe
 from emgen.prior.state import State
-from emgen.prior.training import Run, step, train
+from emgen.prior.training import Run, launcher, step, train
 from emgen.volume import Volume
 
 SMALL = {
@@ -493,30 +493,8 @@ class TestTraining:
     def test_two_processes_learn_what_one_does(self, tissue, tmp_path):
         path = written(tissue)
         for count in (1, 2):
-            launch = [
-                sys.executable,
-                "-m",
-                "accelerate.commands.launch",
-                "--cpu",
-                "--num_machines",
-                "1",
-            ]
-            launch += [
-                "--num_processes",
-                str(count),
-                "--mixed_precision",
-                "no",
-                "--dynamo_backend",
-                "no",
-            ]
-            launch += [
-                "-m",
-                "emgen.cli",
-                "train",
-                str(path),
-                "--output",
-                str(tmp_path / str(count)),
-            ]
+            launch = [*launcher(count), "-m", "emgen.cli", "train", str(path)]
+            launch += ["--output", str(tmp_path / str(count))]
             subprocess.run(
                 launch, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=250
             )

@@ -11,6 +11,7 @@ same however many there are.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -317,6 +318,24 @@ def _writing(folder: Path, step: int) -> Iterator[None]:
             f"what belongs to step {step} cannot be written to {folder} ({error}); the checkpoint before is still there: "
             "make room and start again"
         ) from None
+
+
+def launcher(processes: int) -> list[str]:
+    """The command that starts another on several GPUs, or CPU processes where there is none.
+
+    A file left by `accelerate config` changes nothing. Raises `EmgenError` if there are fewer GPUs.
+    """
+    found = torch.cuda.device_count()
+    if 0 < found < processes:
+        raise EmgenError(f"expected {processes} GPUs (--config processes), found {found}")
+    words = "--num_machines 1 --mixed_precision no --dynamo_backend no --num_processes"
+    start = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu" if found else "--cpu",
+    ]
+    return [*start, *words.split(), str(processes)]
 
 
 def _from_main(accelerator: Accelerator, value: float) -> float:
