@@ -131,23 +131,24 @@ def machine() -> str:
 
 def draw(rows: list[dict[str, Any]]) -> None:
     """Denoise PSNR, and what the workflow makes of it, against minutes of training."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name in dict.fromkeys(row["prior"] for row in rows):
         mine = [row for row in rows if row["prior"] == name]
         minutes = [row["minutes"] for row in mine]
         for t in ("0.5", "0.7", "0.8", "0.9"):
-            values = [row["denoise_psnr_db"][t] for row in mine]
-            left.plot(minutes, values, ".-", label=f"{name}, t = {t}")
+            values = np.array([row["denoise_psnr_db"][t] for row in mine])
+            label = f"{name}, t = {t}: {values[-1]:.2f} dB"
+            left.plot(minutes, values - values[0], ".-", label=label)
         for n, label in ((1, "one sample"), (4, "mean of 4")):
             values = [row["x4"][n]["figures"]["restored"]["psnr_db"] for row in mine]
             right.plot(minutes, values, ".-", label=f"{name}, {label}")
     linear = rows[0]["x4"][1]["figures"]["interpolated"]["psnr_db"]
     right.axhline(linear, color="0.5", linestyle="--", label="linear interpolation")
-    left.set(xlabel="minutes of training", ylabel="denoise PSNR on held-out tissue, dB")
+    left.set(xlabel="minutes of training", ylabel="denoise PSNR on held-out tissue, gain / dB")
     right.set(xlabel="minutes of training", ylabel="x4 slice restoration, PSNR in dB")
     for axes in (left, right):
-        axes.legend(fontsize="small", frameon=False)
+        axes.legend(fontsize="small", frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(HERE / "quality.png", dpi=120)
