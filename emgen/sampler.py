@@ -10,15 +10,19 @@ normal noise of x's shape for each k from 0 to the number of steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from emgen import diffusion
 from emgen.operators import Operator
 
 Velocity = Callable[[Tensor, float], Tensor]
 Noise = Callable[[int], Tensor]
+
+PLANE = 128  # voxels on a side of the planes that `dps` was published for
 
 
 def denoised(x: Tensor, t: float, velocity: Velocity) -> Tensor:
@@ -112,34 +116,38 @@ def dps(
     *,
     with_data: Sequence[bool],
     scale: float = 0.3,
-    steps: int = 1000,
+    steps: int = diffusion.STEPS,
 ) -> Tensor:
-    """Diffusion posterior sampling (Chung et al., ICLR 2023, algorithm 1) along the flow's path.
+    """Diffusion posterior sampling (Chung et al., ICLR 2023, algorithm 1) with a flow's velocity.
 
-        h  = x + (1 - t) v(x, t)
-        x' = an ancestral step from x towards h - scale * gradient in x of |A h - y|
+        h  = the mean of the data given x              by the change of variables in emgen.diffusion
+        x' = c1 h + c2 x + c3 eps                      one ancestral step of DDPM
+        x  = x' - scale * gradient in x of |A h - y|
 
-    The ancestral step is DDPM's, with x_t / t = x + s eps and s = (1 - t) / t in place of its
-    schedule. The gradient goes through the network: memory for one pass over all of x. Velocities
-    must be differentiable. Raises `ValueError` as `em_generalist`.
+    With a the variance of the data that is left, a' that after the step and b = 1 - a / a' the variance
+    that it takes away: c1 = sqrt(a') b / (1 - a), c2 = sqrt(1 - b) (1 - a') / (1 - a) and
+    c3 = sqrt(b (1 - a') / (1 - a)) (Ho et al., NeurIPS 2020, equations 6 and 7). Fewer `steps` than 1000 are
+    spread evenly over them. |.| is the norm that a plane of 128 x 128 voxels would have, so that `scale` does
+    not depend on how many there are. The gradient goes through the network: memory for one pass over all of
+    x. Velocities must be differentiable. Raises `ValueError` as `em_generalist`.
     """
     _check(velocities, steps)
     if len(with_data) != len(velocities):
         raise ValueError(f"expected {len(velocities)} planes in with_data; found {len(with_data)}")
     x = noise(0)
-    for k in range(steps):
-        t, later, plane = k / steps, (k + 1) / steps, k % len(velocities)
+    size = math.sqrt(x.numel()) / PLANE
+    for k, (time, kept, later) in enumerate(diffusion.schedule(steps)):
+        plane = k % len(velocities)
         with torch.enable_grad():
             x = x.detach().requires_grad_(with_data[plane])
-            h = denoised(x, t, velocities[plane])
-            misfit = torch.linalg.vector_norm(A(h) - y)
+            h = denoised(diffusion.to_flow(x, time), time, velocities[plane])
+            misfit = size * torch.linalg.vector_norm(A(h) - y)
             gradient = torch.autograd.grad(misfit, x)[0] if with_data[plane] else 0.0
-        # With s' = (1 - t') / t': x'/t' = h + (s'/s)^2 (x/t - h) + s' sqrt(1 - (s'/s)^2) eps.
-        ratio = (t * (1 - later) / (later * (1 - t))) ** 2
-        kept = h.detach() if t == 0 else h.detach() + ratio * (x.detach() / t - h.detach())
-        fresh = (1 - later) * (1 - ratio) ** 0.5 * noise(k + 1)
-        x = later * kept + fresh - scale * gradient
-    return x
+        taken = 1 - kept / later
+        mean = math.sqrt(later) * taken * h.detach() + math.sqrt(1 - taken) * (1 - later) * x.detach()
+        fresh = math.sqrt(taken * (1 - later) / (1 - kept))
+        x = mean / (1 - kept) + fresh * noise(k + 1) - scale * gradient
+    return x.detach()
 
 
 def _check(velocities: Sequence[Velocity], steps: int) -> None:

@@ -25,7 +25,7 @@ HOMES = {
     "snakemake": (),
     "zarr": ("volume",),
     "tensorstore": ("volume",),
-    "torch": ("prior", "operators", "sampler", "tiles", "noise", "restore"),
+    "torch": ("prior", "operators", "sampler", "diffusion", "tiles", "noise", "restore"),
     "safetensors": ("prior",),
     "diffusers": ("prior.network",),
     "matplotlib": ("qc.figures", "qc.report", "prior.progress"),

@@ -11,7 +11,7 @@ from diffusers import UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emgen.prior import diffusion
+from emgen import diffusion
 from emgen.prior.unet import PixelNorm, UNet
 
 TIME_SCALE = 1000.0  # UNet2DModel expects diffusion steps
@@ -31,7 +31,7 @@ class Prior(nn.Module):
             network tiles of the size it was trained on.
         dropout: while training.
         predicts: "velocity", or "noise" as a diffusion model does, which becomes a velocity by
-            `emgen.prior.diffusion`.
+            `emgen.diffusion`.
         time_scale: what the time is multiplied by; not used where noise is predicted.
         options: further arguments of UNet2DModel.
     """

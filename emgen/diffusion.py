@@ -12,6 +12,7 @@ Every t is one number for all of x (n, ...), or one for each, shape (n,).
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 
 import numpy as np
@@ -33,6 +34,18 @@ def kept() -> npt.NDArray[np.float64]:
 @cache
 def _logarithms() -> npt.NDArray[np.float64]:
     return np.log((1 - kept()) / kept()) / 2
+
+
+def schedule(steps: int) -> list[tuple[float, float, float]]:
+    """From noise to data in so many steps: for each the flow's time, a_s, and a_s after it, which is 1 after the last.
+
+    The full 1000 or fewer, spread evenly; raises `ValueError` for another number.
+    """
+    if not 1 <= steps <= STEPS:
+        raise ValueError(f"a diffusion has from 1 to {STEPS} steps, not {steps}")
+    at = np.linspace(STEPS - 1, 0, steps).round().astype(int)
+    left = [*kept()[at], 1.0]
+    return [(time(s), *pair) for s, pair in zip(at, itertools.pairwise(left), strict=True)]
 
 
 def time(step: float) -> float:
