@@ -175,7 +175,7 @@ def main() -> None:
                         "parameters": card.facts["parameters"],
                         "steps": line["step"],
                         "minutes": round(line["seconds"] / 60, 1),
-                        "denoise_psnr_db": line["denoise_psnr_db"],
+                        "denoise_psnr_db": line["psnr_db"],
                         "x4": figures,
                     }
                 )

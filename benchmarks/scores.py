@@ -1,0 +1,114 @@
+"""How near a restored volume is to the truth: the figures of every table here."""
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emgen.geometry import Box, VoxelSize
+from emgen.intensity import Intensity
+from emgen.qc import fsc, image, segmentation
+from emgen.volume import Volume
+
+DEMO = Path(__file__).parent.parent / "demo"
+RANGE = 255.0  # of grey values, for PSNR and SSIM
+
+
+def demo_volume(name: str = "reference") -> np.ndarray:
+    """The demo's FIB-SEM crop (96, 160, 160) at 8 nm, or its neurons: no shipped network was trained on it."""
+    volume = Volume.open(DEMO / f"{name}.ome.zarr")
+    return volume.read(Box.whole(volume.shape))
+
+
+def scores(
+    truth: np.ndarray, found: np.ndarray, voxel: VoxelSize, neurons: np.ndarray | None = None
+) -> dict[str, Any]:
+    """PSNR, SSIM, FSC at 0.5 in nm, power of fine detail over the truth's and, with neurons, VOI.
+
+    "consistency" is the VOI between the segmentations of both volumes, "voi" that between the segmentation of what
+    was found and the neurons, each as [split, merge] in bits.
+    """
+    truth, found = truth.astype(np.float32), np.clip(found.astype(np.float32), 0, RANGE)
+    sums = fsc.shell_sums(truth, found, voxel)
+    ssim = image.ssim(truth, found, RANGE)
+    figures: dict[str, Any] = {
+        "psnr": image.psnr(truth, found, RANGE),
+        "ssim_xy": ssim["xy"],
+        "ssim_xz": np.mean(
+            [each for each in (ssim["xz"], ssim["yz"]) if each is not None] or [0.0]
+        ),
+    }
+    for sector in ("spherical", "axial", "lateral"):
+        figures[f"fsc_{sector}"] = fsc.resolution(fsc.curve(sums, sector)).value_nm
+        figures[f"power_{sector}"] = image.power_spectrum_ratio(sums, sector)
+    if neurons is not None:
+        scale = Intensity.of([truth])
+        own, other = (
+            segmentation.segment(each, voxel, low=scale.low, high=scale.high)
+            for each in (found, truth)
+        )
+        figures["consistency"] = segmentation.voi(segmentation.contingency(other, own))
+        figures["voi"] = segmentation.voi(segmentation.contingency(neurons, own))
+        counts = segmentation.error_counts(segmentation.contingency(neurons, own))
+        figures["split"], figures["merged"], figures["objects"] = (
+            counts.split,
+            counts.merged,
+            counts.objects,
+        )
+    return json.loads(json.dumps(figures, default=float))
+
+
+def section_scores(truth: np.ndarray, found: np.ndarray, voxel: VoxelSize) -> dict[str, Any]:
+    """PSNR, SSIM and Fourier ring correlation at 0.5 (nm) of sections (n, y, x) that do not belong together."""
+    truth, found = truth.astype(np.float32), np.clip(found.astype(np.float32), 0, RANGE)
+    pairs = list(zip(truth[:, None], found[:, None], strict=True))
+    sums = [fsc.shell_sums(a, b, voxel) for a, b in pairs]
+    total = sums[0]
+    for each in sums[1:]:
+        total = total + each
+    return {
+        "psnr": image.psnr(truth, found, RANGE),
+        "ssim": float(np.mean([image.ssim(a, b, RANGE)["xy"] for a, b in pairs])),
+        "frc_nm": fsc.resolution(fsc.curve(total, "lateral")).value_nm,
+        "power": image.power_spectrum_ratio(total, "lateral"),
+    }
+
+
+def made_with() -> dict[str, str]:
+    """Commit and machine, for the foot of a table."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        check=False,
+    )
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = [x for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x]
+        name = lines[0].split(":")[1].strip() if lines else name
+    return {"commit": done.stdout.strip(), "machine": f"{os.cpu_count()} cores, {name}"}
+
+
+class Rows:
+    """Rows of a table, in a file with a line for each: what is there is not measured again."""
+
+    def __init__(self, path: Path, keys: tuple[str, ...]) -> None:
+        self.path, self.keys = path, keys
+
+    def read(self) -> list[dict[str, Any]]:
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def missing(self, **key: Any) -> bool:
+        wanted = [key[name] for name in self.keys]
+        return all([row[name] for name in self.keys] != wanted for row in self.read())
+
+    def add(self, **row: Any) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({**row, **made_with()}) + "\n")
+        print({name: row[name] for name in self.keys}, row.get("psnr"), flush=True)
