@@ -6,7 +6,8 @@
 #                                                                     segmentation -> report
 #
 # Settings: config/config.yaml describes every key; give your own with --configfile my.yaml.
-# Apart from any volume, `snakemake train_prior --config recipe=FILE` trains a prior (rules/prior.smk).
+# Apart from any volume, `snakemake train_prior --config recipe=FILE` trains a prior (rules/prior.smk), and
+# `snakemake figures` draws those of the published supplement (rules/figures.smk).
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -15,6 +16,16 @@ min_version("9.27")
 if "recipe" in config:
 
     include: "rules/prior.smk"
+
+elif not config:
+
+    include: "rules/figures.smk"
+
+    rule all:
+        default_target: True
+        input:
+            configuration,
+        localrule: True
 
 else:
 

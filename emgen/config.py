@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from emgen.errors import EmgenError
+from emgen.settings import Noise, Restore, Settings
 
 Zyx = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 Halo = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Input(_Settings):
+class Input(Settings):
     """What was measured."""
 
     volume: Annotated[
@@ -32,152 +29,18 @@ class Input(_Settings):
             description="OME-Zarr 0.4 or 0.5 image, a local path or a URL (s3://, https://); 3-D, any integer or float type."
         ),
     ]
-
-
-class Psf(_Settings):
-    """The point spread function of `mode: deblur`, in the plane."""
-
-    sigma: Annotated[
-        Annotated[float, Field(gt=0)]
-        | tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
-        Field(
-            description="Standard deviation of a Gaussian in pixels; two numbers (y, x) for an astigmatic one."
-        ),
-    ] = 2.0
-
-
-class Adapt(_Settings):
-    """Fine-tuning of the prior on the volume's own sections before it is restored."""
-
-    steps: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=1_000_000,
-            description=(
-                "Training steps; 0 leaves the prior as it is. Some sections are held out; unless the adapted prior "
-                "denoises them better, the volume is restored with the prior as it was. isotropic only."
-            ),
-        ),
-    ] = 0
-
-
-class Restore(_Settings):
-    """How it is restored."""
-
-    mode: Annotated[
-        Literal["isotropic", "denoise", "superres", "deblur"],
-        Field(
-            description="isotropic brings z to the in-plane voxel size; the others work section by section."
-        ),
-    ] = "isotropic"
-    factor: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=32,
-            description=(
-                "isotropic: output sections per measured section; by default the voxel anisotropy, which must then be "
-                "within 5 % of a whole number (give the factor yourself otherwise). superres: 2, 3 or 4, no default."
-            ),
-        ),
-    ] = None
-    section: Annotated[
-        Literal["slice", "mean", "gaussian"],
+    lost: Annotated[
+        Literal["auto"] | tuple[Annotated[int, Field(ge=0)], ...],
         Field(
             description=(
-                "How a measured section came about. slice: output section k x factor, as block-face imaging sees it; "
-                "mean: the mean over the factor, as a cut section transmits it; gaussian: weighted by the section's thickness."
-            )
-        ),
-    ] = "slice"
-    sampler: Annotated[
-        Literal["flower", "em-generalist", "dps"],
-        Field(
-            description=(
-                "flower: exact data step and late start; em-generalist: the published loop from noise; dps: "
-                "a gradient through the network at every step, for comparison only (slow)."
-            )
-        ),
-    ] = "flower"
-    steps: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=1000,
-            description="Network calls per sample; by default 12 (flower), 100 (em-generalist), 1000 (dps).",
-        ),
-    ] = None
-    start: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=1,
-            description="flower: time at which sampling starts from the interpolation (0 is pure noise, 1 the interpolation itself).",
-        ),
-    ] = 0.7
-    alpha: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=2,
-            description="em-generalist: exponent of the data step (1 - t)^alpha, larger trusts the measurement less; dps: scale of the gradient.",
-        ),
-    ] = 0.3
-    samples: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=64,
-            description="Posterior samples; above 1 the output is their mean, and their standard deviation is written too.",
-        ),
-    ] = 1
-    noise: Annotated[
-        Literal["auto"] | Annotated[float, Field(ge=0)],
-        Field(
-            description=(
-                "Standard deviation of the measurement noise in grey values. auto: estimated from the input for denoise "
-                "and deblur; 0 for isotropic and superres, which returns measured sections unchanged."
+                "Measured sections, counted from 0, that hold no image; what they would have shown is restored from their "
+                "neighbours. auto: those that have one grey value all over, between others that have not."
             )
         ),
     ] = "auto"
-    psf: Annotated[Psf, Field(description="deblur only.")] = Psf()
-    prior: Annotated[
-        str,
-        Field(
-            description="A shipped prior's name, or the path of a .safetensors file with its .json card beside it."
-        ),
-    ] = "emgen-small"
-    adapt: Annotated[
-        Adapt, Field(description="Fine-tunes the prior on the input's own sections first.")
-    ] = Adapt()
-    seed: Annotated[
-        int,
-        Field(
-            ge=0, lt=2**32, description="Seed of the noise; the same seed gives the same voxels."
-        ),
-    ] = 0
-
-    @model_validator(mode="after")
-    def _factor_fits_mode(self) -> Restore:
-        if self.mode == "superres" and self.factor not in (2, 3, 4):
-            raise ValueError(f"superres needs `factor: 2`, `3` or `4`; found {self.factor}")
-        if self.mode in ("denoise", "deblur") and self.factor not in (None, 1):
-            raise ValueError(f"{self.mode} keeps the voxel size; remove `factor: {self.factor}`")
-        if self.adapt.steps and self.mode != "isotropic":
-            raise ValueError(
-                f"adapt: the sections of a volume to {self.mode} are what is to be mended; a prior adapted to them would "
-                "learn their noise and blur. Remove `adapt`, or train a prior on better data: emgen train"
-            )
-        return self
-
-    @property
-    def calls(self) -> int:
-        """Steps, with the sampler's own default."""
-        return self.steps or {"flower": 12, "em-generalist": 100, "dps": 1000}[self.sampler]
 
 
-class GridSettings(_Settings):
+class GridSettings(Settings):
     """How the output is cut, in output voxels (z, y, x)."""
 
     block: Annotated[
@@ -203,7 +66,7 @@ class GridSettings(_Settings):
         return self
 
 
-class Output(_Settings):
+class Output(Settings):
     """How it is stored."""
 
     ngff: Annotated[
@@ -242,7 +105,7 @@ class Output(_Settings):
         return self.shard if self.ngff == "0.5" else self.chunk
 
 
-class Qc(_Settings):
+class Qc(Settings):
     """What the result is measured against."""
 
     reference: Annotated[
@@ -266,7 +129,7 @@ class Qc(_Settings):
     ] = 64
 
 
-class Config(_Settings):
+class Config(Settings):
     """A run of the workflow. Everything lands under results/<run>/."""
 
     run: Annotated[
@@ -321,7 +184,9 @@ def _fault(error: Any) -> str:
         ".".join(
             str(part)
             for part in error["loc"]
-            if not str(part).startswith(("tuple", "constrained", "float", "literal"))
+            if not str(part).startswith(
+                ("tuple", "constrained", "float", "literal", Noise.__name__)
+            )
         )
         or "configuration"
     )
@@ -339,6 +204,9 @@ def _nearest(loc: tuple[Any, ...]) -> str:
 
     model: Any = Config
     for part in loc[:-1]:
+        if part == Noise.__name__:
+            model = Noise
+            break
         model = model.model_fields[part].annotation
     close = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)
     return (

@@ -6,18 +6,42 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from emgen.config import Config
 from emgen.errors import EmgenError
-from emgen.geometry import VoxelSize, Zyx, zyx
+from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.grid import Grid
 from emgen.prior.card import Card, resolve
+from emgen.psf import Kernel, gaussian, nested
+from emgen.psf import read as read_kernel
+from emgen.settings import LINEAR
 from emgen.volume import Volume
 
 ANISOTROPY_TOLERANCE = 0.05
+BATCH, PER_PIXEL = (
+    8 * 160 * 160,
+    400,
+)  # pixels of a batch of planes, and bytes that a network holds for each
+
+
+class Measured(Protocol):
+    """What is restored: a `Volume`, or an array in memory."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def shape(self) -> Zyx: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def voxel(self) -> VoxelSize: ...
+    @property
+    def translation(self) -> tuple[float, float, float]: ...
+    def read(self, box: Box) -> npt.NDArray[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -32,15 +56,19 @@ class Draft:
         grid: the blocks of the output.
         voxel: size of the output's voxels.
         prior: the card of the prior.
+        psf: point spread function (y, x) to deblur, None where it is to be fitted.
+        interpolator: the card of the learned interpolation, None where sampling begins from a linear one.
     """
 
     config: Config
-    measured: Volume
+    measured: Measured
     scale: Zyx
     centre: tuple[float, float, float]
     grid: Grid
     voxel: VoxelSize
     prior: Card
+    psf: Kernel | None = None
+    interpolator: Card | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -56,18 +84,27 @@ class Draft:
             **config["restore"],
             "factor": max(self.scale),
             "steps": self.config.restore.calls,
+            "start": self.config.restore.begin,
         }
         if not self.config.restore.adapt.steps:
             del restore[
                 "adapt"
             ]  # as if there were no such key, as in results made before there was
+        if self.config.restore.psf.kernel:
+            restore["psf"] = hashlib.sha256(json.dumps(self.psf).encode()).hexdigest()
         return {
             "input": config["input"],
             "restore": restore,
             "grid": {"block": config["grid"]["block"], "halo": config["grid"]["halo"]},
             "output": config["output"],
             "prior": self.prior.sha256,
+            "interpolator": self.interpolator and self.interpolator.sha256,
         }
+
+    @property
+    def blind(self) -> bool:
+        """Whether the point spread function is to be fitted to the input."""
+        return self.config.restore.mode == "deblur" and self.config.restore.psf.blind
 
     @property
     def adaptation(self) -> str | None:
@@ -97,17 +134,24 @@ class Draft:
 
     @property
     def memory_mb(self) -> int:
-        """Memory of a restore job: some thirty float32 copies of an outer box, plus libraries and weights."""
-        return 2000 + 30 * 4 * math.prod(self.grid.outer_shape()) // 1_000_000
+        """Memory of a restore job: some thirty float32 copies of an outer box, what the networks of eight threads
+        hold of a batch or of one large plane, and libraries."""
+        outer = self.grid.outer_shape()
+        plane = max(BATCH, math.prod(sorted(outer)[1:]))
+        return 1500 + (30 * 4 * math.prod(outer) + 8 * PER_PIXEL * plane) // 1_000_000
 
 
-def draft(config: Config) -> Draft:
+def draft(config: Config, measured: Measured | None = None) -> Draft:
     """Everything that can be known, and refused, from metadata alone.
+
+    Args:
+        config: the settings.
+        measured: the input, if it is not the volume that the settings name.
 
     Raises:
         EmgenError: the input, prior, reference or labels cannot be used with these settings.
     """
-    measured = Volume.open(config.input.volume)
+    measured = measured or Volume.open(config.input.volume)
     if measured.dtype.kind not in "iuf":
         raise EmgenError(
             f"{measured.path} has voxels of type {measured.dtype}; expected an integer or floating-point type"
@@ -116,9 +160,10 @@ def draft(config: Config) -> Draft:
         raise EmgenError(f"{measured.path} has no voxels: its shape is {measured.shape}")
     scale, centre = sampling(config, measured.voxel)
     shape = zyx([n * f for n, f in zip(measured.shape, scale, strict=True)])
-    grid = Grid(shape, config.grid.block, config.grid.halo, config.grid.blocks_per_job)
+    grid = cut(config, shape)
     voxel = measured.voxel.scaled([1 / f for f in scale])
-    found = Draft(config, measured, scale, centre, grid, voxel, resolve(config.restore.prior))
+    prior, interpolator = _networks(config)
+    found = Draft(config, measured, scale, centre, grid, voxel, prior, _psf(config), interpolator)
     for key, path in (("qc.reference", config.qc.reference), ("qc.labels", config.qc.labels)):
         if path is not None and Volume.open(path).shape != shape:
             raise EmgenError(
@@ -130,6 +175,39 @@ def draft(config: Config) -> Draft:
             f"qc.labels: {config.qc.labels} has voxels of type {Volume.open(config.qc.labels).dtype}; expected integers"
         )
     return found
+
+
+def _networks(config: Config) -> tuple[Card, Card | None]:
+    prior, interpolator = resolve(config.restore.prior), None
+    if prior.interpolates:
+        raise EmgenError(
+            f"restore.prior: {prior.path} interpolates between sections and is no prior; give it as restore.interpolator"
+        )
+    if config.restore.begins_learned:
+        interpolator = resolve(config.restore.interpolator)
+        if not interpolator.interpolates:
+            raise EmgenError(
+                f"restore.interpolator: {interpolator.path} is a prior and does not interpolate; give it as restore.prior, "
+                f"or begin from linear interpolation: `interpolator: {LINEAR}`"
+            )
+    return prior, interpolator
+
+
+def cut(config: Config, shape: Zyx) -> Grid:
+    """The blocks of an output of this shape; no halo along z where sections are restored one by one."""
+    z, y, x = config.grid.halo
+    halo = (z if config.restore.mode == "isotropic" else 0, y, x)
+    return Grid(shape, config.grid.block, halo, config.grid.blocks_per_job)
+
+
+def _psf(config: Config) -> Kernel | None:
+    psf = config.restore.psf
+    if config.restore.mode != "deblur" or psf.blind:
+        return None
+    if psf.kernel:
+        return nested(read_kernel(psf.kernel))
+    y, x = np.broadcast_to(psf.sigma, 2).tolist()
+    return nested(gaussian(y, x, math.radians(psf.angle)))
 
 
 def sampling(config: Config, voxel: VoxelSize) -> tuple[Zyx, tuple[float, float, float]]:

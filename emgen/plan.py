@@ -16,24 +16,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emgen import interpolate
+from emgen import interpolate, lost
 from emgen.config import Config, parse
-from emgen.draft import Draft
+from emgen.detector import Detector, typical_noise
+from emgen.draft import Draft, Measured, cut
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.grid import Grid
-from emgen.intensity import Intensity, estimate_noise, sample_boxes
+from emgen.intensity import Intensity, sample_boxes
 from emgen.prior.card import resolve
+from emgen.psf import Kernel
 from emgen.pyramid import factors
+from emgen.settings import Noise
 from emgen.volume import Volume
 
 # Part of the resume key: raised whenever the voxels of a block would come out differently.
-METHOD = 1
+METHOD = 2
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`plan.json`: what every job of a run reads."""
+    """`plan.json`: what every job of a run reads.
+
+    Among it what was decided by looking at voxels: the scaling of grey values, the noise in the middle of
+    them and how it grows (see `Detector`), the measured sections that are lost, and the point spread function.
+    """
 
     config: Config
     measured_shape: Zyx
@@ -45,15 +52,18 @@ class Plan:
     centre: tuple[float, float, float]
     intensity: Intensity
     noise: float
+    gain: float
+    lost: tuple[int, ...]
+    psf: Kernel | None
     prior: dict[str, Any]
+    interpolator: dict[str, Any] | None
     settings: dict[str, Any]
     fingerprint: str
     key: str
 
     @property
     def grid(self) -> Grid:
-        grid = self.config.grid
-        return Grid(self.shape, grid.block, grid.halo, grid.blocks_per_job)
+        return cut(self.config, self.shape)
 
     @property
     def extrapolated(self) -> Box | None:
@@ -74,16 +84,29 @@ class Plan:
         The network then sees every voxel at the same place in its cell, wherever blocks begin.
         """
         cell = int(self.prior["cell"])
-        return Box(zyx([a - a % cell for a in outer.start]), outer.stop)
+        # where sections are restored one by one, no plane runs along z
+        cells = (cell if self.config.restore.mode == "isotropic" else 1, cell, cell)
+        return Box(zyx([a - a % n for a, n in zip(outer.start, cells, strict=True)]), outer.stop)
+
+    @property
+    def detector(self) -> Detector:
+        """The noise of the measurement."""
+        return Detector(self.noise, self.gain, self.intensity.middle)
 
     def support(self, box: Box) -> Box:
         """Measured voxels between which every output voxel of `box` is interpolated."""
-        return interpolate.support(box, self.scale, self.centre, self.measured_shape)
+        near = interpolate.support(box, self.scale, self.centre, self.measured_shape)
+        return lost.around(near, self.lost, self.measured_shape[0])
+
+    def filled(self, voxels: npt.NDArray[Any], support: Box) -> npt.NDArray[Any]:
+        """Measured voxels of `support` with lost sections interpolated from their neighbours."""
+        return lost.filled(voxels, support.start[0], self.lost)
 
     def interpolated(self, measured: Volume, box: Box) -> npt.NDArray[np.float32]:
         """Linear interpolation of the measured voxels in grey values: the baseline of every figure."""
         support = self.support(box)
-        return interpolate.linear(measured.read(support), support, box, self.scale, self.centre)
+        voxels = self.filled(measured.read(support), support)
+        return interpolate.linear(voxels, support, box, self.scale, self.centre)
 
     def write(self, path: str | Path) -> None:
         facts = {**asdict(self), "config": self.config.model_dump(mode="json")}
@@ -109,6 +132,8 @@ class Plan:
                     "scale": zyx(facts["scale"]),
                     "centre": tuple(facts["centre"]),
                     "intensity": Intensity(**facts["intensity"]),
+                    "lost": tuple(facts["lost"]),
+                    "psf": facts["psf"] and tuple(map(tuple, facts["psf"])),
                 }
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -159,22 +184,27 @@ def refuse_full_disk(found: Draft, run: Path) -> None:
         )
 
 
-def make(found: Draft, adapted: str | Path | None = None) -> Plan:
+def make(found: Draft, adapted: str | Path | None = None, psf: str | Path | None = None) -> Plan:
     """Read samples of the input and settle the rest.
 
     Args:
         found: what the metadata says.
         adapted: weights of the prior adapted to this input, where the settings ask for one.
+        psf: what was fitted to this input (`emgen.blind`), where they ask for that.
 
     Raises:
         EmgenError: sampled voxels are constant or not finite, or the prior was adapted to other voxels.
     """
+    missing = _lost(found)
     samples = read_samples(found.measured)
+    seen = [sample for sample in _without(samples, found.measured.shape, missing) if sample.size]
     try:
-        intensity = Intensity.of(samples)
+        intensity = Intensity.of(seen)
     except ValueError as error:
         raise EmgenError(f"{found.measured.path} cannot be restored: {error}") from None
-    noise = _noise(found.config, samples)
+    detector = _detector(found.config, seen, intensity)
+    intensity = intensity.narrowed(seen, detector.sigma)
+    detector = _detector(found.config, seen, intensity)
     identified = fingerprint(found.measured, samples)
     weights = found.config.restore.prior if adapted is None else str(adapted)
     prior = found.prior if adapted is None else resolve(weights)
@@ -183,7 +213,9 @@ def make(found: Draft, adapted: str | Path | None = None) -> Plan:
             f"{adapted} was adapted to other voxels than {found.measured.path} holds now; remove {Path(adapted).parent} "
             "and run again"
         )
-    identity = [METHOD, found.settings, prior.sha256, identified, asdict(intensity), noise]
+    kernel = found.psf if psf is None else _kernel(psf)
+    decided = [asdict(intensity), asdict(detector), missing, kernel]
+    identity = [METHOD, found.settings, prior.sha256, identified, *decided]
     return Plan(
         config=found.config,
         measured_shape=found.measured.shape,
@@ -194,20 +226,26 @@ def make(found: Draft, adapted: str | Path | None = None) -> Plan:
         scale=found.scale,
         centre=found.centre,
         intensity=intensity,
-        noise=noise,
+        noise=detector.sigma,
+        gain=detector.gain,
+        lost=missing,
+        psf=kernel,
         prior={"weights": weights, **prior.digest()},
+        interpolator=None
+        if found.interpolator is None
+        else {"weights": found.config.restore.interpolator, **found.interpolator.digest()},
         settings=found.settings,
         fingerprint=identified,
         key=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),
     )
 
 
-def read_samples(measured: Volume) -> list[npt.NDArray[Any]]:
+def read_samples(measured: Measured) -> list[npt.NDArray[Any]]:
     """Voxels of boxes that are spread over the volume."""
     return [measured.read(box) for box in sample_boxes(measured.shape)]
 
 
-def fingerprint(measured: Volume, samples: list[npt.NDArray[Any]]) -> str:
+def fingerprint(measured: Measured, samples: list[npt.NDArray[Any]]) -> str:
     """What tells the input from another at the same place: its metadata and a checksum of samples."""
     crc = 0
     for sample in samples:
@@ -252,13 +290,42 @@ def create_output(
     )
 
 
-def _noise(config: Config, samples: list[npt.NDArray[Any]]) -> float:
-    restore = config.restore
-    if restore.noise != "auto":
-        return float(restore.noise)
-    if restore.mode in ("isotropic", "superres"):
-        return 0.0
-    return float(np.median([estimate_noise(section) for sample in samples for section in sample]))
+def _lost(found: Draft) -> tuple[int, ...]:
+    wanted, measured = found.config.input.lost, found.measured
+    if wanted == "auto":
+        return lost.find(measured)
+    return lost.check(wanted, measured.shape[0])
+
+
+def _without(
+    samples: list[npt.NDArray[Any]], shape: Zyx, missing: tuple[int, ...]
+) -> list[npt.NDArray[Any]]:
+    """Samples as `read_samples` makes them, less the lost sections."""
+    if not missing:
+        return samples
+    return [
+        sample[~np.isin(np.arange(box.start[0], box.stop[0]), missing)]
+        for sample, box in zip(samples, sample_boxes(shape), strict=True)
+    ]
+
+
+def _detector(config: Config, samples: list[npt.NDArray[Any]], intensity: Intensity) -> Detector:
+    restore, middle = config.restore, intensity.middle
+    match restore.noise:
+        case "poisson":
+            return Detector.estimated(samples, middle)
+        case "auto" if restore.mode in ("isotropic", "superres"):
+            return Detector(0.0, 0.0, middle)
+        case "auto":
+            return Detector(typical_noise(samples), 0.0, middle)
+        case Noise():
+            return Detector.of(restore.noise, middle)
+        case _:
+            return Detector(float(restore.noise), 0.0, middle)
+
+
+def _kernel(path: str | Path) -> Kernel:
+    return tuple(map(tuple, json.loads(Path(path).read_text())["kernel"]))
 
 
 def _names(tree: Any, prefix: str = "") -> set[str]:

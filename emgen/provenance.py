@@ -52,8 +52,11 @@ def run_facts(plan: Plan, jobs: dict[str, Any]) -> dict[str, Any]:
         "key": plan.key,
         "input": {"volume": plan.config.input.volume, "fingerprint": plan.fingerprint},
         "intensity": {"low": plan.intensity.low, "high": plan.intensity.high},
-        "noise": plan.noise,
+        "noise": {"sigma": plan.noise, "gain": plan.gain},
+        "lost": plan.lost,
+        "psf": plan.psf,
         "prior": plan.prior,
+        "interpolator": plan.interpolator,
         "output": {"shape": plan.shape, "voxel_nm": list(plan.voxel), "dtype": plan.dtype},
         "restore": jobs,
     }

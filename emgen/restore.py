@@ -22,16 +22,18 @@ import torch
 from torch import Tensor
 
 from emgen import noise, sampler
+from emgen.draft import Measured
 from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.intensity import store
 from emgen.interpolate import linear
-from emgen.operators import Blur, Downsample, Gaussian, Identity, Mean, Operator, Slice
+from emgen.operators import Blur, Downsample, Gaussian, Identity, Masked, Mean, Operator, Slice
 from emgen.plan import Plan
 from emgen.prior.card import Card
-from emgen.prior.checkpoint import load
+from emgen.prior.checkpoint import load, load_interpolator
+from emgen.prior.interpolator import Interpolator, stacked
 from emgen.prior.network import Prior
-from emgen.tiles import Plane, planes
+from emgen.tiles import Plane, fitting, in_threads, planes
 from emgen.volume import BlockStore, Volume
 
 SMALLEST_NOISE = 0.01  # of the prior's half range: operators without a closed-form prox need some
@@ -44,19 +46,30 @@ def operator(plan: Plan, box: Box) -> Operator:
     """How the measured voxels came about, for a box of the output."""
     restore, factor = plan.config.restore, max(plan.scale)
     place: dict[str, Any] = {"shape": plan.shape, "box": box}
+    physics: Operator
     match restore.mode, restore.section:
         case "denoise", _:
-            return Identity(**place)
+            physics = Identity(**place)
         case "deblur", _:
-            return Blur(sigma=restore.psf.sigma, **place)
+            physics = Blur(kernel=plan.psf, **place)
         case "superres", _:
-            return Downsample(factor=factor, **place)
+            physics = Downsample(factor=factor, **place)
         case _, "slice":
-            return Slice(factor=factor, **place)
+            physics = Slice(factor=factor, **place)
         case _, "mean":
-            return Mean(factor=factor, **place)
+            physics = Mean(factor=factor, **place)
         case _:
-            return Gaussian(factor=factor, fwhm=float(factor), **place)
+            physics = Gaussian(factor=factor, fwhm=float(factor), **place)
+    return physics
+
+
+def known(plan: Plan, physics: Operator, device: str = "cpu") -> Operator:
+    """The same where sections are lost. Sections that are restored one by one keep what their neighbours say of them."""
+    first, last = physics.footprint.start[0], physics.footprint.stop[0]
+    there = torch.tensor([k not in plan.lost for k in range(first, last)], dtype=torch.bool)
+    if there.all() or plan.config.restore.mode != "isotropic":
+        return physics
+    return Masked(physics, there[:, None, None].to(device))
 
 
 @dataclass(frozen=True)
@@ -77,17 +90,28 @@ class Restorer:
     def prior(self) -> tuple[Prior, Card]:
         """The network and its card, the same as when the run was planned."""
         prior, card = load(self.plan.prior["weights"])
-        if card.sha256 != self.plan.prior["sha256"]:
-            raise EmgenError(
-                f"the prior {card.name} has changed since the run was planned: expected sha256 "
-                f"{self.plan.prior['sha256'][:12]}…, found {card.sha256[:12]}…. Restore the file, or use another `run` name"
-            )
+        _same(card, self.plan.prior)
         return prior.to(self.device).requires_grad_(False), card
+
+    @cached_property
+    def interpolator(self) -> Interpolator | None:
+        """The learned interpolation that sampling begins from, if the plan has one."""
+        if self.plan.interpolator is None:
+            return None
+        interpolator, card = load_interpolator(self.plan.interpolator["weights"])
+        _same(card, self.plan.interpolator)
+        return interpolator.to(self.device).requires_grad_(False)
 
     def network(self, x: Tensor, t: float) -> Tensor:
         """The prior's velocity on a stack of planes (n, 1, height, width)."""
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device != "cpu"):
+        with self._precision():
             return halved(self.prior[0].velocity, x, t).float()
+
+    def _precision(self) -> torch.autocast:
+        wanted = self.plan.config.restore.precision
+        kind, on_cpu = torch.device(self.device).type, self.device == "cpu"
+        short = wanted == "bfloat16" or (wanted == "auto" and not on_cpu)
+        return torch.autocast(kind, torch.bfloat16, enabled=short)
 
     @torch.no_grad()
     def __call__(self, box: Box, measured: npt.NDArray[Any]) -> Fields:
@@ -105,18 +129,22 @@ class Restorer:
             EmgenError: voxels are not finite numbers.
         """
         plan, support = self.plan, self.plan.support(box)
+        measured = plan.filled(measured, support)
         if not np.isfinite(measured).all():
             raise EmgenError(
                 f"measured voxels {support.start} to {support.stop} hold NaN or infinite values; mend the input"
             )
+        empty = is_empty(measured)
         start = linear(measured.astype(np.float32), support, box, plan.scale, plan.centre)
-        if is_empty(measured):
+        if empty:
             return self._fields(start, np.zeros(box.shape, np.float32))
-        physics = operator(plan, box)
+        physics = known(plan, operator(plan, box), self.device)
         seen = plan.intensity.encode(measured[physics.footprint.relative_to(support).slices])
         y, base = (
             torch.from_numpy(a).to(self.device) for a in (seen, plan.intensity.encode(start))
         )
+        if self.interpolator is not None:
+            base = self._learned(base, physics, self.interpolator)
         samples = torch.stack(
             [self._sample(k, y, physics, base, box) for k in range(plan.config.restore.samples)]
         )
@@ -131,9 +159,16 @@ class Restorer:
             std * plan.intensity.unit,
         )
 
+    def block(self, outer: Box, measured: Measured) -> tuple[Fields, bool]:
+        """Restore the outer box of a block, and say whether it is empty."""
+        grown = self.plan.computed(outer)
+        support = self.plan.support(grown)
+        voxels = self.plan.filled(measured.read(support), support)
+        inside = outer.relative_to(grown).slices
+        return {name: v[inside] for name, v in self(grown, voxels).items()}, is_empty(voxels)
+
     def _sample(self, sample: int, y: Tensor, physics: Operator, base: Tensor, box: Box) -> Tensor:
         restore = self.plan.config.restore
-        sigma = self.plan.noise / self.plan.intensity.unit
         isotropic = restore.mode == "isotropic"
 
         def eps(step: int) -> Tensor:
@@ -144,21 +179,57 @@ class Restorer:
             strength = {"scale" if restore.sampler == "dps" else "alpha": restore.alpha}
             along = self._velocities("xy", "xz", "yz") if isotropic else self._velocities("xy")
             with_data = (False, True, True) if isotropic else (True,)
+            if isinstance(physics, Masked):
+                y = y * physics.known
             return loop(
                 y, physics, along, eps, steps=restore.calls, with_data=with_data, **strength
             )
         along = self._velocities("xz", "yz") if isotropic else self._velocities("xy")
+        sigma = self._noise(y)
         if restore.mode == "denoise":
             return sampler.one_shot(y, sigma, along)
-        if isinstance(physics, Blur | Gaussian):
-            sigma = max(sigma, SMALLEST_NOISE)
+        if restore.mode == "deblur" or restore.section == "gaussian":
+            least = SMALLEST_NOISE
+            sigma = sigma.clamp(min=least) if isinstance(sigma, Tensor) else max(sigma, least)
         return sampler.flower(
-            y, physics, along, eps, start=base, sigma=sigma, t0=restore.start, steps=restore.calls
+            y, physics, along, eps, start=base, sigma=sigma, t0=restore.begin, steps=restore.calls
         )
 
+    def _learned(self, linear: Tensor, physics: Operator, interpolator: Interpolator) -> Tensor:
+        """What a learned interpolation makes of a linear one, the mean of what it sees in xz and in yz planes."""
+        sigma = self.plan.noise / self.plan.intensity.unit
+        cover = physics.adjoint(linear.new_ones(physics.footprint.shape))
+        batch, workers = self._sharing()
+
+        def planes(inputs: Tensor) -> Tensor:
+            with self._precision():
+                return halved(interpolator.plane, inputs, sigma).float()
+
+        found = []
+        for turn in (lambda x: x, lambda x: x.transpose(1, 2)):
+            inputs = stacked(turn(linear), turn(cover), interpolator.beside)
+            count = fitting(batch, *inputs.shape[2:])
+            parts = torch.cat(list(in_threads(planes, inputs.split(count), workers)))
+            found.append(turn(parts[:, 0].transpose(0, 1)))
+        mean: Tensor = (found[0] + found[1]) / 2
+        return mean.contiguous()
+
+    def _sharing(self) -> tuple[int, int]:
+        """Planes of a call, and threads that make calls."""
+        return (CPU_BATCH, self.workers) if self.device == "cpu" else (GPU_BATCH, 1)
+
+    def _noise(self, y: Tensor) -> float | Tensor:
+        """Standard deviation of y's noise: one number, or that of the grey value below the noise at each voxel."""
+        detector, unit = self.plan.detector, self.plan.intensity.unit
+        sigma = detector.sigma / unit
+        if detector.gain == 0:
+            return sigma
+        clean = sampler.one_shot(y, sigma, self._velocities("xy")).cpu().numpy()
+        grey = (clean.astype(np.float64) + 1) * unit + self.plan.intensity.low
+        return torch.from_numpy(detector.at(grey) / np.float32(unit)).to(y)
+
     def _velocities(self, *orientations: Plane) -> list[sampler.Velocity]:
-        on_cpu = self.device == "cpu"
-        batch, workers = (CPU_BATCH, self.workers) if on_cpu else (GPU_BATCH, 1)
+        batch, workers = self._sharing()
         return [
             planes(self.network, each, tile=self.prior[1].tile, batch=batch, workers=workers)
             for each in orientations
@@ -168,6 +239,15 @@ class Restorer:
         # the mean comes last: a block is done when it is there
         spread: Fields = {"std": std} if self.plan.config.restore.samples > 1 else {}
         return {**spread, "mean": store(grey, self.plan.dtype)}
+
+
+def _same(card: Card, planned: dict[str, Any]) -> None:
+    """`EmgenError` unless weights are what they were when the run was planned."""
+    if card.sha256 != planned["sha256"]:
+        raise EmgenError(
+            f"the prior {card.name} has changed since the run was planned: expected sha256 "
+            f"{planned['sha256'][:12]}…, found {card.sha256[:12]}…. Restore the file, or use another `run` name"
+        )
 
 
 def is_empty(measured: npt.NDArray[Any]) -> bool:
@@ -248,11 +328,8 @@ def restore_job(
             say(f"block {index}: found from an earlier start")
             continue
         outer = plan.grid[index].outer
-        grown = plan.computed(outer)
-        voxels = measured.read(plan.support(grown))
-        inside = outer.relative_to(grown).slices
-        results.write(place, {name: v[inside] for name, v in restorer(grown, voxels).items()})
-        empty = is_empty(voxels)
+        fields, empty = restorer.block(outer, measured)
+        results.write(place, fields)
         facts["empty"] += empty
         facts["voxels"] += outer.size
         say(

@@ -22,6 +22,7 @@ from emgen.operators import Operator
 Velocity = Callable[[Tensor, float], Tensor]
 Noise = Callable[[int], Tensor]
 
+FAINTEST = 1e-3  # noise that `one_shot` still tells from none, where it differs
 PLANE = 128  # voxels on a side of the planes that `dps` was published for
 
 
@@ -30,16 +31,36 @@ def denoised(x: Tensor, t: float, velocity: Velocity) -> Tensor:
     return x + (1 - t) * velocity(x, t)
 
 
-def one_shot(y: Tensor, sigma: float, velocities: Sequence[Velocity]) -> Tensor:
+def one_shot(y: Tensor, sigma: float | Tensor, velocities: Sequence[Velocity]) -> Tensor:
     """Denoising in one call: y = x + sigma eps is (1 + sigma) x_t at t = 1 / (1 + sigma).
 
-    The posterior mean of one plane at a time; the planes' results are averaged.
+    The posterior mean of one plane at a time; the planes' results are averaged. Where sigma differs from
+    voxel to voxel (a tensor of y's shape), the results for noises an octave apart are interpolated at every
+    voxel, linearly in the logarithm of sigma: the same ones whatever other voxels there are.
     """
     _check(velocities, steps=1)
+    if isinstance(sigma, Tensor):
+        octave = sigma.clamp(min=FAINTEST).log2()
+        low, high = (float(end) for end in octave.aminmax())
+        if low < high:
+            return _between_octaves(
+                y, octave, range(math.floor(low), math.ceil(high) + 1), velocities
+            )
+        sigma = 2**high
     if sigma < 0:
         raise ValueError(f"sigma must not be negative; found {sigma}")
     t = 1 / (1 + sigma)
     return torch.stack([denoised(t * y, t, velocity) for velocity in velocities]).mean(dim=0)
+
+
+def _between_octaves(
+    y: Tensor, octave: Tensor, levels: Sequence[int], velocities: Sequence[Velocity]
+) -> Tensor:
+    total = torch.zeros_like(y)
+    for level in levels:
+        share = (1 - (octave - level).abs()).clamp(min=0).to(y)
+        total += share * one_shot(y, 2.0**level, velocities)
+    return total
 
 
 def flower(
@@ -49,7 +70,7 @@ def flower(
     noise: Noise,
     *,
     start: Tensor,
-    sigma: float,
+    sigma: float | Tensor,
     t0: float,
     steps: int,
 ) -> Tensor:
@@ -61,12 +82,15 @@ def flower(
         nu = (1 - t)^2 / (t^2 + (1 - t)^2)
 
     t0 = 0 is the published start from noise; a later one keeps what `start` (an interpolation of
-    y) already knows. Returns the last x*, which agrees with y: for sigma = 0 exactly.
+    y) already knows. sigma may be a tensor of y's shape. Returns the last x*, which agrees with y: for
+    sigma = 0 exactly.
     Raises `ValueError` unless 0 <= t0 < 1, steps >= 1, sigma >= 0.
     """
     _check(velocities, steps)
-    if not 0 <= t0 < 1 or sigma < 0:
-        raise ValueError(f"expected 0 <= t0 < 1 and sigma >= 0; found t0 {t0}, sigma {sigma}")
+    least = float(sigma.amin()) if isinstance(sigma, Tensor) and sigma.numel() else 0.0
+    least = least if isinstance(sigma, Tensor) else sigma
+    if not 0 <= t0 < 1 or least < 0:
+        raise ValueError(f"expected 0 <= t0 < 1 and sigma >= 0; found t0 {t0}, sigma {least}")
     times = [t0 + (1 - t0) * k / steps for k in range(steps)]
     x_star = start
     for k, t in enumerate(times):
@@ -139,12 +163,15 @@ def dps(
     for k, (time, kept, later) in enumerate(diffusion.schedule(steps)):
         plane = k % len(velocities)
         with torch.enable_grad():
-            x = x.detach().requires_grad_(with_data[plane])
+            guided = with_data[plane] and y.numel() > 0
+            x = x.detach().requires_grad_(guided)
             h = denoised(diffusion.to_flow(x, time), time, velocities[plane])
             misfit = size * torch.linalg.vector_norm(A(h) - y)
-            gradient = torch.autograd.grad(misfit, x)[0] if with_data[plane] else 0.0
+            gradient = torch.autograd.grad(misfit, x)[0] if guided else 0.0
         taken = 1 - kept / later
-        mean = math.sqrt(later) * taken * h.detach() + math.sqrt(1 - taken) * (1 - later) * x.detach()
+        mean = (
+            math.sqrt(later) * taken * h.detach() + math.sqrt(1 - taken) * (1 - later) * x.detach()
+        )
         fresh = math.sqrt(taken * (1 - later) / (1 - kept))
         x = mean / (1 - kept) + fresh * noise(k + 1) - scale * gradient
     return x.detach()

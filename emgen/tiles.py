@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,12 +21,14 @@ from torch.nn import functional
 
 Plane = Literal["xy", "xz", "yz"]
 Velocity2d = Callable[[Tensor, float], Tensor]
+USUAL = 160 * 160  # pixels of a tile that a whole batch is meant for
 ORDER: dict[Plane, tuple[int, int, int]] = {
     "xy": (0, 1, 2),
     "xz": (1, 0, 2),
     "yz": (2, 0, 1),
 }
 """The axes of a volume, the one across the planes first."""
+Item = TypeVar("Item")
 Corner = tuple[int, int, int]
 """A tile: the number of its plane, its first row and column."""
 
@@ -44,8 +46,8 @@ def planes(
 
     network: velocity of a stack of planes (n, 1, height, width) at time t.
     tile: pixels on a side; None for whole planes. Smaller planes are mirrored up to it.
-    batch: tiles a call. Which tiles go together depends on nothing else, so that `workers`
-    threads give the same result bit for bit as one.
+    batch: tiles a call, fewer of those larger than `USUAL`. Which tiles go together depends on
+    nothing else, so that `workers` threads give the same result bit for bit as one.
     Raises `ValueError` unless 0 <= overlap < tile, batch >= 1 and workers >= 1.
     """
     if plane not in ORDER:
@@ -66,6 +68,11 @@ def planes(
         return result[:, : stack.shape[1], : stack.shape[2]].permute(back).contiguous()
 
     return velocity
+
+
+def fitting(batch: int, height: int, width: int) -> int:
+    """How many tiles of this size take no more memory than a batch of usual ones, at least one."""
+    return max(1, min(batch, batch * USUAL // (height * width)))
 
 
 def origins(length: int, tile: int, overlap: int) -> list[int]:
@@ -91,8 +98,9 @@ def _blended(
     """The mean over all tiles of a stack of planes (n, height, width)."""
     rows, columns = (origins(n, m, overlap) for n, m in zip(stack.shape[1:], size, strict=True))
     corners = [(i, y, x) for y in rows for x in columns for i in range(len(stack))]
-    batches = [corners[k : k + batch] for k in range(0, len(corners), batch)]
     height, width = size
+    batch = fitting(batch, height, width)
+    batches = [corners[k : k + batch] for k in range(0, len(corners), batch)]
 
     def tiles(which: Sequence[Corner]) -> Tensor:
         cut = [stack[i, y : y + height, x : x + width] for i, y, x in which]
@@ -101,7 +109,7 @@ def _blended(
     ramps = [_ramp(n, overlap) for n in size]
     weight = (ramps[0][:, None] * ramps[1]).to(stack)
     total = torch.zeros_like(stack, memory_format=torch.contiguous_format)
-    for which, values in zip(batches, _in_threads(tiles, batches, workers), strict=True):
+    for which, values in zip(batches, in_threads(tiles, batches, workers), strict=True):
         for (i, y, x), value in zip(which, values, strict=True):
             total[i, y : y + height, x : x + width] += weight * value
     cover = [
@@ -117,10 +125,8 @@ def _ramp(tile: int, overlap: int) -> Tensor:
     return (from_edge / (overlap + 1)).clamp(max=1)
 
 
-def _in_threads(
-    work: Callable[[Sequence[Corner]], Tensor],
-    items: Sequence[Sequence[Corner]],
-    workers: int,
+def in_threads(
+    work: Callable[[Item], Tensor], items: Sequence[Item], workers: int
 ) -> Iterator[Tensor]:
     """The results in the order of the items, whichever thread is done first."""
     if workers == 1:
@@ -128,7 +134,7 @@ def _in_threads(
         return
     gradients = torch.is_grad_enabled()
 
-    def quiet(item: Sequence[Corner]) -> Tensor:
+    def quiet(item: Item) -> Tensor:
         # Whether gradients are recorded is a fact of each thread, not of the program.
         with torch.set_grad_enabled(gradients):
             return work(item)

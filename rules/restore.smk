@@ -36,9 +36,38 @@ rule adapt:
         "../scripts/adapt.py"
 
 
+# The point spread function where nobody knows it (psf: blind).
+FITTED = {"psf": f"{RUN}/psf.json"} if DRAFT.blind else {}
+
+
+rule psf:
+    output:
+        psf=f"{RUN}/psf.json",
+    log:
+        f"{RUN}/logs/psf.log",
+    benchmark:
+        f"{RUN}/benchmarks/psf.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu_slot=1,
+    params:
+        # no QC: other checks must not fit it anew
+        settings=CONFIG.model_dump(mode="json", exclude={"qc"}),
+        version=__version__,
+    message:
+        "Fitting the point spread function to the input"
+    script:
+        "../scripts/psf.py"
+
+
 rule plan:
     input:
         **ADAPTED,
+        **FITTED,
     output:
         plan=f"{RUN}/plan.json",
     log:

@@ -11,7 +11,7 @@ from emgen.plan import create_output, make
 
 with logged(snakemake.log[0]):
     found = draft(parse(snakemake.params.settings))
-    plan = make(found, snakemake.input.get("adapted"))
+    plan = make(found, snakemake.input.get("adapted"), snakemake.input.get("psf"))
     run = Path(snakemake.output.plan).parent
     create_output(plan, found, run / "restored.ome.zarr")
     if plan.config.restore.samples > 1:

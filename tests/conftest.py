@@ -1,7 +1,12 @@
 """What all tests share."""
 
+import numpy as np
 import pytest
 from hypothesis import settings
+from runs import ROOT
+
+from emgen.geometry import Box
+from emgen.volume import Volume
 
 # A deadline measures the machine, not the code.
 settings.register_profile("emgen", deadline=None)
@@ -14,3 +19,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("there is no CUDA device here")
+
+
+@pytest.fixture(scope="session")
+def fib25() -> np.ndarray:
+    """A corner (24, 96, 96) of the demo's FIB-SEM crop, uint8, which no shipped network was trained on."""
+    volume = Volume.open(ROOT / "demo/reference.ome.zarr")
+    return volume.read(Box((40, 10, 20), (64, 106, 116)))

@@ -25,7 +25,17 @@ HOMES = {
     "snakemake": (),
     "zarr": ("volume",),
     "tensorstore": ("volume",),
-    "torch": ("prior", "operators", "sampler", "diffusion", "tiles", "noise", "restore"),
+    "torch": (
+        "prior",
+        "operators",
+        "sampler",
+        "diffusion",
+        "tiles",
+        "noise",
+        "restore",
+        "blind",
+        "arrays",
+    ),
     "safetensors": ("prior",),
     "diffusers": ("prior.network",),
     "matplotlib": ("qc.figures", "qc.report", "prior.progress"),
@@ -117,13 +127,14 @@ def test_files_are_small_enough_to_read():
 
 
 def rules() -> dict[str, str]:
-    """The text of every rule by its name."""
+    """The text of every rule that does something, by its name."""
     text = "\n".join(path.read_text() for path in RULES)
     return {
         found[1]: found[2]
         for found in re.finditer(
             r"^ *rule (\w+):\n(.*?)(?=^ *rule |^\S|\Z)", text, re.MULTILINE | re.DOTALL
         )
+        if "output:" in found[2]
     }
 
 
@@ -132,7 +143,7 @@ def test_a_rule_and_its_script_have_one_name(rule):
     text = rules()[rule]
     assert f'"../scripts/{rule}.py"' in text
     for directive in (
-        "params" if rule in ("adapt", "plan") else "input",
+        "params" if rule in ("adapt", "plan", "psf", "figure") else "input",
         "output",
         "message",
         "log",

@@ -97,3 +97,11 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, words):
 
 def test_the_demo_is_a_configuration():
     assert config.load(ROOT / "config/demo.yaml").restore.factor == 6
+
+
+@pytest.mark.parametrize("noise", [{"gian": 2}, {"gain": 1, "blck": 1}])
+def test_a_misspelt_key_of_the_noise_is_named(noise):
+    with pytest.raises(
+        EmgenError, match=r"restore\.noise\.(gian|blck): there is no such key; did you mean"
+    ):
+        config.parse({"run": "a", "input": {"volume": "b"}, "restore": {"noise": noise}})

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from emgen.intensity import Intensity, estimate_noise, store
+from emgen.intensity import Intensity, store
 
 integers = st.sampled_from([np.uint8, np.uint16, np.int16])
 
@@ -48,10 +48,18 @@ def test_what_cannot_be_scaled_is_refused(voxels, fault):
         Intensity.of([voxels])
 
 
-@pytest.mark.parametrize("sigma", [2.0, 8.0])
-def test_white_noise_is_estimated_also_where_there_are_edges(sigma):
+@pytest.mark.parametrize("sigma", [0.0, 10.0, 40.0])
+def test_noise_does_not_change_the_contrast_of_tissue(sigma):
     rng = np.random.default_rng(0)
-    clean = np.where(np.add.outer(np.arange(300), np.arange(300)) // 40 % 2, 60.0, 180.0)
-    assert estimate_noise(clean + sigma * rng.normal(size=clean.shape)) == pytest.approx(
-        sigma, rel=0.2
-    )
+    tissue = 120 + 30 * rng.normal(size=(20, 60, 60))
+    clean = Intensity.of([tissue])
+    noisy = [tissue + sigma * rng.normal(size=tissue.shape)]
+    found = Intensity.of(noisy).narrowed(noisy, sigma)
+    assert found.low == pytest.approx(clean.low, abs=5)
+    assert found.high == pytest.approx(clean.high, abs=5)
+
+
+def test_noise_that_cannot_be_leaves_some_contrast():
+    values = [np.random.default_rng(0).normal(size=5000)]
+    found = Intensity.of(values).narrowed(values, 50.0)
+    assert found.low < found.high

@@ -17,16 +17,17 @@ from emgen.operators import (
     Downsample,
     Gaussian,
     Identity,
+    Masked,
     Mean,
     Operator,
     Slice,
-    gaussian_kernel,
 )
 from emgen.operators.convolution import conjugate_gradient
 from emgen.operators.operator import EVERYWHERE
+from emgen.psf import gaussian
 
 SHAPE = (8, 12, 12)
-ELLIPSE = gaussian_kernel(1.0, 0.5, angle=0.6)
+ELLIPSE = gaussian(1.0, 0.5, angle=0.6)
 LOPSIDED = np.array([[0.0, 0.1, 0.0], [0.3, 0.3, 0.2], [0.0, 0.1, 0.0]])
 OPERATORS = [
     Identity(SHAPE),
@@ -134,6 +135,45 @@ def test_prox_solves_its_problem(whole: Operator, box: Box, r: float) -> None:
     # The gradient of |A x - y|^2 + r |x - h|^2 vanishes.
     residual = A.adjoint(A(x) - y) + r * (x - h)
     assert residual.norm() <= 2e-6 * (A.adjoint(A(h) - y).norm() + 1e-9)
+
+
+@every_operator
+@given(box=boxes(), seed=st.integers(0, 9))
+@quick
+def test_prox_with_an_r_for_each_voxel_solves_its_problem(
+    whole: Operator, box: Box, seed: int
+) -> None:
+    A = whole.restricted(box)
+    h, y = volume(4, box.shape), volume(5, A.footprint.shape)
+    r = volume(seed, A.footprint.shape).exp()
+    lost = volume(seed + 10, A.footprint.shape) > 0.8
+    x = A.prox(h, y, r.masked_fill(lost, np.inf))
+    # The gradient of sum (A x - y)^2 / r + |x - h|^2 vanishes, where 1 / r is zero for what is lost.
+    weight = (1 / r).masked_fill(lost, 0)
+    residual = A.adjoint(weight * (A(x) - y)) + (x - h)
+    assert residual.norm() <= 1e-4 * (A.adjoint(weight * (A(h) - y)).norm() + 1e-9)
+
+
+@every_operator
+def test_one_r_is_the_same_r_for_every_voxel(whole: Operator) -> None:
+    h, y = volume(4), volume(5, whole.measured_shape)
+    same = torch.full_like(y, 0.3)
+    assert torch.allclose(whole.prox(h, y, 0.3), whole.prox(h, y, same), atol=1e-5)
+
+
+@every_operator
+def test_what_is_lost_binds_nothing(whole: Operator) -> None:
+    h, y = volume(4), volume(5, whole.measured_shape)
+    known = torch.ones(whole.measured_shape[0], 1, 1, dtype=torch.bool)
+    known[1] = False
+    A, other = Masked(whole, known), torch.where(known, y, 1e3)
+    assert (A.footprint, A.scale, A.shape) == (whole.footprint, whole.scale, whole.shape)
+    for r in (0.0, 0.2):
+        assert torch.equal(A.prox(h, y, r), A.prox(h, other, r))
+    assert torch.equal(A(h)[~known.flatten()], torch.zeros_like(y[:1]))
+    assert torch.equal(A(h)[known.flatten()], whole(h)[known.flatten()])
+    assert torch.isclose((A(h) * y).sum(), (h * A.adjoint(y)).sum())
+    assert torch.equal(A.pinv(y), A.pinv(other))
 
 
 @every_operator
@@ -279,7 +319,7 @@ def test_gaussian_sections_are_a_blur_between_samples() -> None:
 
 
 def test_an_elliptic_gaussian_points_where_it_is_told() -> None:
-    kernel = gaussian_kernel(3.0, 1.0, angle=np.pi / 6)
+    kernel = gaussian(3.0, 1.0, angle=np.pi / 6)
     y, x = np.mgrid[: kernel.shape[0], : kernel.shape[1]].astype(float)
     y, x = y - kernel.shape[0] // 2, x - kernel.shape[1] // 2
     covariance = np.array([[(kernel * a * b).sum() for b in (y, x)] for a in (y, x)])

@@ -15,16 +15,13 @@ from functools import partial
 import pytest
 import torch
 from diffusers import UNet2DModel
-from hypothesis import given
-from hypothesis import strategies as st
 from runs import measured, restore, settings
 from safetensors.torch import save_file
 
+from emgen import diffusion
 from emgen.cli import main
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen import diffusion
-from emgen.prior import flow
 from emgen.prior.card import resolve
 from emgen.prior.checkpoint import load
 from emgen.prior.published import convert

@@ -151,6 +151,15 @@ def test_spread_of_the_size_of_the_error_is_calibrated(tmp_path):
     assert found.error_over_spread == pytest.approx(1, abs=0.02)
 
 
+def test_the_coverage_of_normal_errors_is_that_of_the_normal_distribution(tmp_path):
+    error = 6 * np.random.default_rng(0).normal(size=(24, 32, 40))
+    _, sample = run(tmp_path, lambda truth: np.round(truth + error), samples=4)
+    spread = np.full(sample.plan.shape, 6 / (1 + 1 / 4) ** 0.5, np.float32)
+    spread[0] = 0  # measured, and so without spread: it says nothing of the others
+    found = measure.uncertainty(sample, Volume.open(volume(tmp_path / "spread.ome.zarr", spread)))
+    assert found.coverage == pytest.approx({"1": 0.683, "2": 0.954, "3": 0.997}, abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"), [(1, "pass"), (2, "pass"), (2.1, "warn"), (3, "warn"), (3.1, "fail")]
 )

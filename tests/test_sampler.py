@@ -255,6 +255,34 @@ def test_one_shot_averages_planes(tissue: Tissue) -> None:
     assert torch.allclose(one_shot(y, 0.5, [white, tissue.velocity]), (each[0] + each[1]) / 2)
 
 
+@pytest.mark.parametrize("sigma", [0.05, 0.4])
+def test_the_same_noise_everywhere_is_one_noise(sigma: float, tissue: Tissue) -> None:
+    y = tissue.sample(30)
+    everywhere = torch.full(SHAPE, sigma, dtype=torch.float64)
+    expected = one_shot(y, sigma, [tissue.velocity])
+    assert torch.allclose(one_shot(y, everywhere, [tissue.velocity]), expected)
+
+
+def test_noise_that_differs_is_removed_where_it_is() -> None:
+    # Under a white prior every voxel is on its own: y / (1 + sigma^2).
+    y, sigma = volume(31), 0.05 * 8 ** volume(32).sigmoid()
+    expected = y / (1 + sigma**2)
+    found = one_shot(y, sigma, [white])
+    assert (found - expected).abs().max() < 0.05
+    typical = one_shot(y, float(sigma.mean()), [white])
+    assert (found - expected).norm() < 0.25 * (typical - expected).norm()
+
+
+def test_flower_trusts_each_voxel_by_its_noise(tissue: Tissue) -> None:
+    A, start = Slice(SHAPE, 2), tissue.sample(33)
+    y = A(tissue.sample(34))
+    sigma = torch.full(tuple(y.shape), 0.5, dtype=torch.float64)
+    sigma[1] = 0.0
+    x = flower(y, A, [tissue.velocity], hiss, start=start, sigma=sigma, t0=0.5, steps=3)
+    assert torch.equal(A(x)[1], y[1])
+    assert not torch.allclose(A(x)[2], y[2], atol=0.05)
+
+
 # Diffusion posterior sampling
 
 

@@ -436,7 +436,7 @@ class TestTraining:
         card = train(made(tissue, name="q"), tmp_path / "more", initial=str(base.path))
         first, *_ = progress.read(tmp_path / "more")
         assert first["step"] == 0
-        assert first["denoise_psnr_db"] == base.facts["validation_denoise_psnr_db"]
+        assert first["psnr_db"] == base.facts["validation_denoise_psnr_db"]
         assert card.architecture == base.architecture
 
     def test_a_full_disk_loses_nothing_before_the_last_checkpoint(self, tissue, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -146,6 +147,35 @@ def test_bad_settings_end_the_run_before_any_work(volume, tmp_path, change, word
     assert done.returncode != 0
     assert words in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_without_a_configuration_there_are_figures_and_nothing_else(tmp_path):
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    words += ["--directory", str(tmp_path), "--workflow-profile", "none", "--cores", "1"]
+    more = {"capture_output": True, "text": True, "env": environment(), "check": False}
+    done = subprocess.run(words, **more)
+    assert done.returncode and "there is no configuration; give one" in done.stdout + done.stderr
+    done = subprocess.run([*words, "figures", "--dry-run"], **more)
+    assert done.returncode == 0, done.stderr
+    assert "benchmarks/figures/13.png" in done.stdout
+
+
+def test_a_blur_that_nobody_knows_is_fitted_before_the_plan(volume, tmp_path):
+    wide = {
+        "grid": {"block": [6, 48, 48], "halo": [0, 8, 8]},
+        "output": {"shard": [6, 48, 48], "chunk": [6, 48, 48]},
+    }
+    config = settings(
+        measured(tmp_path, Box((0, 0, 0), (6, 60, 60)), "wide"),
+        restore={"mode": "deblur", "psf": "blind", "steps": 1},
+        **wide,
+    )
+    done = snakemake(tmp_path, config, "results/small/plan.json")
+    assert done.returncode == 0, done.stderr
+    fitted = json.loads((tmp_path / "results/small/psf.json").read_text())
+    plan = json.loads((tmp_path / "results/small/plan.json").read_text())
+    assert plan["psf"] == fitted["kernel"] and min(fitted["sigma"]) > 0
+    assert np.sum(plan["psf"]) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("value", "words"), [(7, "grey value 7"), (float("nan"), "NaN")])

@@ -1,8 +1,9 @@
 """y = A x + noise: how what was measured came about from what is wanted."""
 
-from emgen.operators.blur import Blur, gaussian_kernel
+from emgen.operators.blur import Blur
 from emgen.operators.downsample import Downsample
 from emgen.operators.identity import Identity
+from emgen.operators.masked import Masked
 from emgen.operators.operator import Operator
 from emgen.operators.sections import Gaussian, Mean, Slice
 
@@ -11,8 +12,8 @@ __all__ = [
     "Downsample",
     "Gaussian",
     "Identity",
+    "Masked",
     "Mean",
     "Operator",
     "Slice",
-    "gaussian_kernel",
 ]

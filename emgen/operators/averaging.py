@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from itertools import product
 
+import torch
 from torch import Tensor
 
 from emgen.operators.operator import BoxOperator
@@ -31,7 +32,7 @@ class Averaging(BoxOperator):
         self._windows(x).copy_(y[..., None, None, None] / self.count)
         return x
 
-    def prox(self, h: Tensor, y: Tensor, r: float) -> Tensor:
+    def prox(self, h: Tensor, y: Tensor, r: float | Tensor) -> Tensor:
         """x = h + c A^T ((y + r c A h) / (1 + r c) - A h), by A A^T = I / c.
 
         Written so that a mean over one voxel (a slice) with r = 0 gives back y to the bit.
@@ -40,6 +41,8 @@ class Averaging(BoxOperator):
         windows = self._windows(x)
         mean = _mean(windows)
         target = (y + r * c * mean) / (1 + r * c)
+        if isinstance(r, Tensor):
+            target = torch.where(r.isinf(), mean, target)
         windows.sub_(mean[..., None, None, None]).add_(target[..., None, None, None])
         return x
 

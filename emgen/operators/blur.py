@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,8 +11,8 @@ import numpy.typing as npt
 from emgen.geometry import Zyx
 from emgen.operators.convolution import Convolution, Taps
 from emgen.operators.operator import Reach
+from emgen.psf import Kernel, gaussian
 
-Kernel = tuple[tuple[float, ...], ...]
 RANK_TOLERANCE = 1e-6
 """Singular values of a kernel below this part of the largest are rounding, not shape."""
 
@@ -56,7 +55,7 @@ class Blur(Convolution):
         """The point spread function (y, x), of sum one."""
         if self.sigma is not None:
             y, x = np.broadcast_to(self.sigma, 2).tolist()
-            return gaussian_kernel(y, x)
+            return gaussian(y, x)
         kernel = np.asarray(self.kernel, np.float64)
         return np.asarray(kernel / kernel.sum())
 
@@ -82,18 +81,3 @@ class Blur(Convolution):
             }
             for i in range(rank)
         )
-
-
-def gaussian_kernel(sigma_y: float, sigma_x: float, angle: float = 0.0) -> npt.NDArray[np.float64]:
-    """An elliptic Gaussian (y, x) of sum one, cut off at 3 sigma: defocus and astigmatism.
-
-    sigma_y, sigma_x: standard deviations in pixels along the ellipse's own axes, which are turned
-    by `angle` (radians) from y towards x.
-    """
-    c, s = math.cos(angle), math.sin(angle)
-    radius_y = max(1, math.ceil(3 * math.hypot(c * sigma_y, s * sigma_x)))
-    radius_x = max(1, math.ceil(3 * math.hypot(s * sigma_y, c * sigma_x)))
-    y, x = np.mgrid[-radius_y : radius_y + 1, -radius_x : radius_x + 1].astype(np.float64)
-    along, across = (c * y + s * x) / sigma_y, (c * x - s * y) / sigma_x
-    kernel = np.exp(-(along**2 + across**2) / 2)
-    return np.asarray(kernel / kernel.sum())

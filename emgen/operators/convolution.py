@@ -92,11 +92,20 @@ class Convolution(BoxOperator):
             [_along(y, {a: taps.matrix.T for a, taps in term.items()}) for term in self.terms]
         )
 
-    def prox(self, h: Tensor, y: Tensor, r: float) -> Tensor:
-        """Exact for one term; else conjugate gradients to a relative residual of 1e-6."""
+    def prox(self, h: Tensor, y: Tensor, r: float | Tensor) -> Tensor:
+        """Exact for one term and one r; else conjugate gradients to a relative residual of 1e-6."""
         if y.numel() == 0:
             return h.clone()
         missing = y - self._dense(h)
+        if isinstance(r, Tensor):
+            # x = h + A^T u with (A A^T + r) u = y - A h, where u = 0 if r is infinite
+            known = r.isfinite()
+            r = r.masked_fill(~known, 0)
+            return h + self.adjoint(
+                conjugate_gradient(
+                    lambda u: known * self._dense(self.adjoint(u)) + r * u, missing * known
+                )
+            )
         if len(self.terms) == 1:
             return h + self.adjoint(self._weighed(missing, r))
         return h + conjugate_gradient(

@@ -48,7 +48,7 @@ class Operator(Protocol):
     def restricted(self, box: Box) -> Self: ...
     def __call__(self, x: Tensor) -> Tensor: ...
     def adjoint(self, y: Tensor) -> Tensor: ...
-    def prox(self, h: Tensor, y: Tensor, r: float) -> Tensor: ...
+    def prox(self, h: Tensor, y: Tensor, r: float | Tensor) -> Tensor: ...
     def pinv(self, y: Tensor) -> Tensor: ...
 
 
@@ -103,8 +103,12 @@ class BoxOperator(ABC):
         """A^T y: from the footprint onto the box."""
 
     @abstractmethod
-    def prox(self, h: Tensor, y: Tensor, r: float) -> Tensor:
-        """argmin over x of |A x - y|^2 + r |x - h|^2, r >= 0; for r = 0 the nearest to h."""
+    def prox(self, h: Tensor, y: Tensor, r: float | Tensor) -> Tensor:
+        """argmin over x of |A x - y|^2 + r |x - h|^2, r >= 0; for r = 0 the nearest to h.
+
+        With an r for each measured voxel, argmin of sum (A x - y)^2 / r + |x - h|^2; an infinite one leaves
+        its voxel out.
+        """
 
     @property
     def centre(self) -> tuple[float, float, float]:

@@ -88,7 +88,7 @@ def adapt(
         "input": fingerprint(measured, read_samples(measured)),
         "steps": card.facts["steps"],
         "held_out": settings.validation[0].sections,
-        "before_db": progress.read(folder)[0]["denoise_psnr_db"],
+        "before_db": progress.read(folder)[0]["psnr_db"],
         "after_db": card.facts["validation_denoise_psnr_db"],
     }
     return annotate(card, adaptation=facts)

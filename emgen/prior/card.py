@@ -16,6 +16,7 @@ from emgen.errors import EmgenError
 
 SHIPPED = Path(__file__).parent / "weights"
 TILE = 128
+INTERPOLATOR = "interpolator"  # what `design` says of one
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 
 
@@ -36,6 +37,11 @@ class Card:
     sha256: str
     architecture: dict[str, Any]
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether it is no prior, but a learned interpolation between sections."""
+        return self.architecture.get("design") == INTERPOLATOR
 
     @property
     def tile(self) -> int | None:

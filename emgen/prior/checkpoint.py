@@ -12,20 +12,58 @@ from safetensors.torch import load_file, save_file
 
 from emgen import __version__
 from emgen.errors import EmgenError
-from emgen.prior.card import Card, resolve
+from emgen.prior.card import INTERPOLATOR, Card, resolve
+from emgen.prior.interpolator import Interpolator
 from emgen.prior.network import Prior
+
+Network = Prior | Interpolator
+
+
+def build(architecture: dict[str, Any]) -> Network:
+    """The network that a card or a recipe describes, with random weights.
+
+    Raises:
+        TypeError, ValueError: there is no such network.
+    """
+    if architecture.get("design") == INTERPOLATOR:
+        return Interpolator(**{k: v for k, v in architecture.items() if k != "design"})
+    return Prior(**architecture)
 
 
 def load(name: str) -> tuple[Prior, Card]:
     """A shipped prior by its name, or one from a .safetensors file.
 
     Raises:
+        EmgenError: as `load_network`, or an interpolator.
+    """
+    network, card = load_network(name)
+    if not isinstance(network, Prior):
+        raise EmgenError(f"expected a prior, found an interpolator: {card.path}")
+    return network, card
+
+
+def load_interpolator(name: str) -> tuple[Interpolator, Card]:
+    """A shipped interpolator by its name, or one from a .safetensors file.
+
+    Raises:
+        EmgenError: as `load_network`, or a prior.
+    """
+    network, card = load_network(name)
+    if not isinstance(network, Interpolator):
+        raise EmgenError(f"expected an interpolator, found a prior: {card.path}")
+    return network, card
+
+
+def load_network(name: str) -> tuple[Network, Card]:
+    """Shipped weights by their name, or those of a .safetensors file.
+
+    Raises:
         EmgenError: missing, damaged, without its card, or weights of another network.
     """
     card = resolve(name)
     try:
-        prior = Prior(**card.architecture)
-        prior.load_state_dict({key: value.float() for key, value in load_file(card.path).items()})
+        network = build(card.architecture)
+        network.load_state_dict({key: value.float() for key, value in load_file(card.path).items()})
     except (SafetensorError, OSError) as error:
         raise EmgenError(
             f"the prior {card.path} cannot be read ({error}); it is not a safetensors file, or damaged"
@@ -35,11 +73,11 @@ def load(name: str) -> tuple[Prior, Card]:
         raise EmgenError(
             f"the weights in {card.path} do not fit the network that its card describes: {' '.join(first[:2])}"
         ) from None
-    return prior.eval(), card
+    return network.eval(), card
 
 
 def save(
-    prior: Prior, path: Path, name: str, architecture: dict[str, Any], facts: dict[str, Any]
+    prior: Network, path: Path, name: str, architecture: dict[str, Any], facts: dict[str, Any]
 ) -> Card:
     """Write weights and card; the weights file appears whole or not at all.
 
@@ -47,7 +85,7 @@ def save(
         prior: the network.
         path: ends in .safetensors.
         name: for people.
-        architecture: arguments of `Prior` that make this network.
+        architecture: what `build` makes this network of.
         facts: data, steps, seed, validation and what else users should know.
     """
     partial = path.with_name(f".{path.name}.partial")

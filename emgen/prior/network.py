@@ -107,7 +107,7 @@ class Prior(nn.Module):
 
     def _prediction(self, x: Tensor, t: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        folded = functional.pixel_unshuffle(_padded(x, self.multiple), self.unshuffle)
+        folded = functional.pixel_unshuffle(padded(x, self.multiple), self.unshuffle)
         folded = folded.contiguous(memory_format=torch.channels_last)
         if self.design == "gated":
             found: Tensor = self.unet(folded, t)
@@ -124,7 +124,7 @@ def _replace_group_norms(module: nn.Module) -> None:
             _replace_group_norms(child)
 
 
-def _padded(x: Tensor, multiple: int) -> Tensor:
+def padded(x: Tensor, multiple: int) -> Tensor:
     """Mirrored at the bottom and the right up to whole multiples, also where it is smaller than the mirror image."""
     for axis in (-2, -1):
         length = x.shape[axis]

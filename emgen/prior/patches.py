@@ -128,11 +128,15 @@ class Source:
             recipe.name, part.shape, voxel, intensity, fetch, fingerprint, held, recipe.is_stack
         )
 
-    def patch(
-        self, rng: np.random.Generator, settings: Patches, size: int | None = None, tries: int = 50
-    ) -> Planes:
+    def patch(self, rng: np.random.Generator, settings: Patches, size: int | None = None) -> Planes:
         """A patch (size, size) from anywhere in it, in any of its orientations; one with NaN is drawn anew."""
-        size = size or settings.size
+        found: Planes = self.slab(rng, settings, 1, size or settings.size)[0]
+        return found
+
+    def slab(
+        self, rng: np.random.Generator, settings: Patches, depth: int, size: int, tries: int = 50
+    ) -> Planes:
+        """As `patch`, `depth` of them one behind the other (depth, size, size), turned and mirrored alike."""
         plane = self.planes[rng.integers(len(self.planes))]
         if plane != "xy" and self.shape[0] < size:
             plane = "xy"
@@ -141,23 +145,23 @@ class Source:
             self.shape[axis],
             *(n for i, n in enumerate(self.shape) if i != axis),
         )
-        index, side = int(rng.integers(across)), size
+        index, side = int(rng.integers(across - depth + 1)), size
         if rng.random() < ZOOMED:
             side = min(round(size * rng.uniform(*settings.zoom)), height, width)
         corner = [int(rng.integers(n - side + 1)) for n in (height, width)]
         start, stop = [*corner], [n + side for n in corner]
         start.insert(axis, index)
-        stop.insert(axis, index + 1)
-        grey = self.fetch(Box(zyx(start), zyx(stop))).reshape(side, side)
+        stop.insert(axis, index + depth)
+        grey = np.moveaxis(self.fetch(Box(zyx(start), zyx(stop))), axis, 0)
         if grey.dtype.kind == "f" and not np.isfinite(grey).all():
             if tries == 0:
                 raise EmgenError(f"{self.name}: nearly all patches hold NaN or infinite values")
-            return self.patch(rng, settings, size, tries - 1)
-        patch = _resized(self.intensity.encode(grey), size)
+            return self.slab(rng, settings, depth, size, tries - 1)
+        slab = np.stack([_resized(each, size) for each in self.intensity.encode(grey)])
         if settings.symmetries:
-            patch = np.rot90(patch, int(rng.integers(4)))
-            patch = patch.T if rng.random() < 0.5 else patch
-        return np.ascontiguousarray(patch)
+            slab = np.rot90(slab, int(rng.integers(4)), axes=(1, 2))
+            slab = slab.transpose(0, 2, 1) if rng.random() < 0.5 else slab
+        return np.ascontiguousarray(slab)
 
 
 def open_all(
@@ -266,8 +270,8 @@ def noise(seed: int, step: int, numbers: Iterable[int], size: int) -> Planes:
     return np.stack([rng.standard_normal((1, size, size), np.float32) for rng in streams])
 
 
-def fixed(source: Source, count: int, size: int) -> Planes:
-    """Patches to validate on, (count, 1, size, size), the same for ever, at the source's own pixel size."""
+def fixed(source: Source, count: int, size: int, depth: int = 1) -> Planes:
+    """Patches to validate on, (count, depth, size, size), the same for ever, at the source's own pixel size."""
     rng = np.random.default_rng(20_26)
     settings = Patches(size=size, zoom=(1, 1))
-    return np.stack([source.patch(rng, settings) for _ in range(count)])[:, None]
+    return np.stack([source.slab(rng, settings, depth, size) for _ in range(count)])

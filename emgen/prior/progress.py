@@ -12,9 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from emgen.prior import flow
+from emgen.prior import flow, interpolation
+from emgen.prior.interpolator import Interpolator
 from emgen.prior.network import Prior
-from emgen.prior.validation import TIMES, Psnr, mean
+from emgen.prior.validation import Psnr, mean
 
 LOG, CURVES, SAMPLES = "log.jsonl", "curves.png", "samples.png"
 COUNT, STEPS, SIZE = 8, 50, 128  # of the samples
@@ -28,7 +29,7 @@ def note(
         "step": step,
         "seconds": round(seconds, 1),
         "loss": None if loss is None else round(loss, 5),
-        "denoise_psnr_db": mean(found),
+        "psnr_db": mean(found),
         "by_source": found,
     }
     with (folder / LOG).open("a") as log:
@@ -67,36 +68,52 @@ def draw_curves(folder: Path) -> None:
     known = [line for line in lines if line["loss"] is not None]
     left.plot([line["step"] for line in known], [line["loss"] for line in known], ".-", color="0.3")
     left.set(xlabel="step", ylabel="training loss, mean of 500 steps")
-    shades = np.linspace(0.85, 0.1, len(TIMES))
+    tasks = list(lines[-1]["psnr_db"])
+    shades = np.linspace(0.85, 0.1, len(tasks))
     from matplotlib import colormaps
 
-    for t, shade in zip(TIMES, shades, strict=True):
-        values = [line["denoise_psnr_db"][str(t)] for line in lines]
+    for task, shade in zip(tasks, shades, strict=True):
+        values = [line["psnr_db"][task] for line in lines]
         right.plot(
             [line["step"] for line in lines],
             [value - values[0] for value in values],
             ".-",
             color=colormaps["viridis"](shade),
-            label=f"t = {t}: {values[-1]:.2f} dB",
+            label=f"{task}: {values[-1]:.2f} dB",
         )
-    right.set(xlabel="step", ylabel="denoise PSNR on held-out tissue,\ngain since the first / dB")
-    right.legend(title="one network call at", fontsize="small", frameon=False)
+    right.set(xlabel="step", ylabel="PSNR on held-out tissue,\ngain since the first / dB")
+    right.legend(title="one network call, t or task", fontsize="small", frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(folder / CURVES, dpi=120)
 
 
-def draw_samples(folder: Path, prior: Prior, held_out: Mapping[str, Tensor]) -> None:
-    """`samples.png`: unconditional samples in the upper row, patches of every held-out source below."""
+def draw_samples(
+    folder: Path, network: Prior | Interpolator, held_out: Mapping[str, Tensor]
+) -> None:
+    """`samples.png`: unconditional samples in the upper row, patches of every held-out source below.
+
+    Of an interpolator, for every held-out source what was measured, what it makes of it, and the truth.
+    """
+    rows: dict[str, npt.NDArray[np.float32]] = {}
+    if isinstance(network, Prior):
+        device = next(network.parameters()).device
+        eps = torch.randn((COUNT, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(0))
+        rows[f"samples, {STEPS} steps"] = (
+            flow.sample(network, eps.to(device), STEPS).cpu().numpy()[:, 0]
+        )
+        rows |= {name: x[:COUNT, 0].cpu().numpy() for name, x in held_out.items()}
+    else:
+        for name, x in held_out.items():
+            shown = interpolation.pictures(network, x[:COUNT])
+            rows |= {f"{name}: {what}": images.numpy() for what, images in shown.items()}
+    _sheet(folder / SAMPLES, rows)
+
+
+def _sheet(path: Path, rows: Mapping[str, npt.NDArray[np.float32]]) -> None:
     from matplotlib.figure import Figure
 
-    device = next(prior.parameters()).device
-    eps = torch.randn((COUNT, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(0))
-    rows: dict[str, npt.NDArray[np.float32]] = {
-        f"samples, {STEPS} steps": flow.sample(prior, eps.to(device), STEPS).cpu().numpy()[:, 0]
-    }
-    rows |= {name: x[:COUNT, 0].cpu().numpy() for name, x in held_out.items()}
     figure = Figure(figsize=(1.3 * COUNT, 1.45 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), COUNT, squeeze=False)
     for line, (name, images) in zip(grid, rows.items(), strict=True):
@@ -105,4 +122,4 @@ def draw_samples(folder: Path, prior: Prior, held_out: Mapping[str, Tensor]) -> 
             axes.set_axis_off()
         for axes, image in zip(line, images, strict=False):
             axes.imshow(image, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-    figure.savefig(folder / SAMPLES, dpi=110)
+    figure.savefig(path, dpi=110)

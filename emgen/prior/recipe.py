@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize
+from emgen.prior.card import INTERPOLATOR
 from emgen.prior.datasets import Dataset, lookup
 
 Positive = Annotated[int, Field(gt=0)]
@@ -135,6 +136,26 @@ class Flow(_Part):
     late: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
+class Interpolation(_Part):
+    """What a learned interpolation is asked for; see `emgen.prior.interpolation`.
+
+    Attributes:
+        factors: output sections per measured one, from and to.
+        beside: planes that it sees on either side.
+        noisy: share of the patches that are measured with noise.
+        noise: its standard deviations, from and to, of the prior's half range.
+        damaged: share of the patches of which sections are lost.
+        lost: how many of them.
+    """
+
+    factors: tuple[Positive, Positive] = (2, 12)
+    beside: Annotated[int, Field(ge=0)] = 2
+    noisy: Annotated[float, Field(ge=0, le=1)] = 0.4
+    noise: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.02, 0.4)
+    damaged: Annotated[float, Field(ge=0, le=1)] = 0.15
+    lost: Positive = 2
+
+
 class Optimiser(_Part):
     """How weights change.
 
@@ -181,7 +202,9 @@ class Recipe(_Part):
     Attributes:
         name: of the prior.
         data: folder of the sources.
-        network: arguments of `emgen.prior.network.Prior`.
+        network: arguments of `emgen.prior.network.Prior`, or of `emgen.prior.interpolator.Interpolator`.
+        interpolation: makes it the latter that is trained.
+        initial: weights to begin with, as far as their layers are alike, instead of random ones.
         precision: of the network while training; auto is bfloat16 on a GPU and float32 on a CPU.
         checkpoint_minutes: between two checkpoints, each of which is validated.
         keep: also keeps the running average of every checkpoint, to measure quality against time.
@@ -193,8 +216,10 @@ class Recipe(_Part):
     sources: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]
     validation: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]
     network: dict[str, Any] = {}
+    initial: str | None = None
     patches: Patches = Patches()
     flow: Flow = Flow()
+    interpolation: Interpolation | None = None
     optimiser: Optimiser = Optimiser()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
@@ -220,11 +245,37 @@ class Recipe(_Part):
         return self
 
     @property
+    def architecture(self) -> dict[str, Any]:
+        """What the network is made of, as a card says it."""
+        if self.interpolation is None:
+            return self.network
+        return {"design": INTERPOLATOR, "beside": self.interpolation.beside, **self.network}
+
+    @property
+    def depth(self) -> int:
+        """Planes that are cut from a source, one behind the other."""
+        return 2 * self.interpolation.beside + 1 if self.interpolation else 1
+
+    @property
+    def largest(self) -> int:
+        """Pixels of a source that a patch may need."""
+        if self.interpolation is None:
+            return self.patches.largest
+        margin = 2 * self.interpolation.factors[1]
+        return round((self.patches.size + margin) * max(1.0, self.patches.zoom[1]))
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What must not change when a run goes on. Its length, rates and place may."""
         facts = self.model_dump(mode="json")
         for name in ("name", "data", "checkpoint_minutes", "keep", "note"):
             del facts[name]
+        for name in (
+            "initial",
+            "interpolation",
+        ):  # as if there were no such key, where it is not used
+            if facts[name] is None:
+                del facts[name]
         for name in ("steps", "decay", "rate", "kernel_rate"):
             del facts["optimiser"][name]
         for kind in ("sources", "validation"):

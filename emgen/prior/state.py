@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from emgen.errors import EmgenError
+from emgen.prior.checkpoint import Network, build
 from emgen.prior.muon import Muon, is_kernel
-from emgen.prior.network import Prior
 from emgen.prior.recipe import Optimiser, Recipe
 
 FILE = "checkpoint.safetensors"
@@ -25,8 +25,8 @@ FILE = "checkpoint.safetensors"
 class State:
     """Network, its running average, optimisers, step and the best validation so far."""
 
-    prior: Prior
-    average: Prior
+    prior: Network
+    average: Network
     optimisers: list[torch.optim.Optimizer]
     step: int = 0
     best: float = -np.inf
@@ -37,7 +37,7 @@ class State:
         recipe: Recipe,
         architecture: dict[str, Any],
         device: torch.device | str = "cpu",
-        initial: Prior | None = None,
+        initial: Network | None = None,
     ) -> State:
         """Random weights, or those of another prior.
 
@@ -46,13 +46,13 @@ class State:
         """
         torch.manual_seed(recipe.seed)
         try:
-            prior, average = Prior(**architecture), Prior(**architecture)
+            prior, average = build(architecture), build(architecture)
         except (TypeError, ValueError) as error:
             raise EmgenError(
                 f"the recipe's network {architecture} cannot be built: {error}"
             ) from None
         if initial is not None:
-            prior.load_state_dict(initial.state_dict())
+            _begin(prior, initial)
         average.load_state_dict(prior.state_dict())
         average.requires_grad_(False).eval()
         prior.to(device)
@@ -135,7 +135,15 @@ class State:
         self.step, self.best = int(tensors["step"]), float(tensors["best"])
 
 
-def _optimisers(prior: Prior, settings: Optimiser) -> list[torch.optim.Optimizer]:
+def _begin(network: Network, initial: Network) -> None:
+    """With the weights of another network, as far as layers are alike: an interpolator may begin as a prior."""
+    given, own = initial.state_dict(), network.state_dict()
+    if type(network) is not type(initial):
+        given = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    network.load_state_dict({**own, **given})
+
+
+def _optimisers(prior: Network, settings: Optimiser) -> list[torch.optim.Optimizer]:
     rest, kernels = list(prior.parameters()), []
     if settings.method == "muon":
         kernels = [p for p in rest if is_kernel(p)]

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from emgen.errors import EmgenError
-from emgen.prior import flow, patches, progress, validation
+from emgen.prior import flow, interpolation, patches, progress, validation
 from emgen.prior.card import Card, is_tied, resolve
-from emgen.prior.checkpoint import load, save
+from emgen.prior.checkpoint import load_network, save
 from emgen.prior.recipe import Recipe, names
 from emgen.prior.state import State
 
@@ -78,17 +78,22 @@ class Run:
             raise EmgenError(
                 f"optimiser.batch {recipe.optimiser.batch} cannot be shared by {processes} processes; choose a whole multiple"
             )
-        architecture = initial.architecture if initial else recipe.network
+        same = initial is not None and initial.interpolates == bool(recipe.interpolation)
+        architecture = initial.architecture if initial and same else recipe.architecture
         size = recipe.patches.size
         large = size if is_tied(architecture) else 3 * size // 2
         needed = [
-            *((source, recipe.patches.largest) for source in recipe.sources),
+            *((source, recipe.largest) for source in recipe.sources),
             *((source, large) for source in recipe.validation),
         ]
         opened = patches.open_all(needed, Path(recipe.data), patches.WHOLE // processes)
         sources, held_out = opened[: len(recipe.sources)], opened[len(recipe.sources) :]
+        if recipe.interpolation:
+            interpolation.refuse_anisotropic(opened)
         count = -(-VALIDATED // len(held_out))
-        fixed = {source.name: patches.fixed(source, count, large) for source in held_out}
+        fixed = {
+            source.name: patches.fixed(source, count, large, recipe.depth) for source in held_out
+        }
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".writable").touch()
@@ -121,14 +126,19 @@ class Run:
         """This process's part of every batch, made ahead by threads."""
         threads = 1 if self.accelerator.device.type == "cpu" else min(8, os.cpu_count() or 1)
         waiting: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(threads) as executor:
+        # of their own: teams of threads for small sums would take the cores from the network
+        alone: dict[str, Any] = {"initializer": torch.set_num_threads, "initargs": (1,)}
+        with ThreadPoolExecutor(threads, **alone) as executor:
             for step in range(first, last):
                 while len(waiting) <= threads and step + len(waiting) < last:
                     waiting.append(executor.submit(self.batch, step + len(waiting)))
                 yield waiting.popleft().result()
 
     def batch(self, step: int) -> Batch:
-        """Patches x and noises eps (n, 1, h, w) and times t (n,): from the seed and the step alone."""
+        """Patches x and noises eps (n, 1, h, w) and times t (n,): from the seed and the step alone.
+
+        What an interpolator learns from is in `interpolation.batch`.
+        """
         recipe, whole = self.recipe, self.recipe.optimiser.batch
         share = whole // self.accelerator.num_processes
         first = share * self.accelerator.process_index
@@ -140,6 +150,16 @@ class Run:
             each.weight or float(np.prod(source.shape))
             for each, source in zip(recipe.sources, self.sources, strict=True)
         ]
+        if recipe.interpolation:
+            return interpolation.batch(
+                self.sources,
+                weights,
+                recipe.patches,
+                recipe.interpolation,
+                recipe.seed,
+                step,
+                numbers,
+            )
         x, eps = (
             torch.from_numpy(part)
             for part in (
@@ -159,13 +179,14 @@ def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
     Args:
         recipe: what to do.
         folder: of checkpoints, log, pictures and weights; shared by all processes.
-        initial: prior to begin with, instead of random weights.
+        initial: weights to begin with, instead of those that the recipe names.
 
     Raises:
         EmgenError: a source cannot be used, the disk is full, training diverged, or what is in the folder belongs to
             another run.
     """
-    base = load(initial) if initial else None
+    initial = initial or recipe.initial
+    base = load_network(initial) if initial else None
     run = Run.open(recipe, folder, base[1] if base else None)
     accelerator = run.accelerator
     state = State.new(recipe, run.architecture, accelerator.device, base[0] if base else None)
@@ -175,7 +196,7 @@ def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
         "voxels": {each.name: each.fingerprint for each in (*run.sources, *run.held_out)},
     }
     _resume(run, state, identity)
-    if base and state.step == 0 and not State.exists(folder):
+    if base and state.step == 0 and not State.exists(folder) and not recipe.interpolation:
         checkpoint(run, state, identity, None, 0.0)
     network = accelerator.prepare(state.prior)
     losses: deque[Tensor] = deque(maxlen=500)
@@ -228,7 +249,8 @@ def _resume(run: Run, state: State, identity: dict[str, Any]) -> None:
         )
     try:
         facts = resolve(str(run.weights)).facts
-        state.best = validation.score(facts["validation_denoise_psnr_db_by_source"])
+        judged = "interpolation" if run.recipe.interpolation else "denoise"
+        state.best = validation.score(facts[f"validation_{judged}_psnr_db_by_source"])
     except (EmgenError, KeyError):
         state.best = -np.inf  # removed, or written by halves: the next checkpoint exports them anew
     if run.main:
@@ -239,15 +261,16 @@ def _resume(run: Run, state: State, identity: dict[str, Any]) -> None:
 
 def step(run: Run, state: State, network: nn.Module, batch: Batch) -> Tensor:
     """One step of the optimiser on this process's part of a batch; returns the loss."""
-    settings = run.recipe.optimiser
-    x, eps, t = (part.to(run.accelerator.device) for part in batch)
+    settings, device = run.recipe.optimiser, run.accelerator.device
+    batch = (batch[0].to(device), batch[1].to(device), batch[2].to(device))
     if state.drops:  # what is dropped follows from the step too, and differs between processes
         place = run.accelerator.num_processes * state.step + run.accelerator.process_index
         torch.manual_seed(run.recipe.seed * 1_000_003 + place)
     state.set_rate(settings.rate_at(state.step))
     state.prior.train()
     with torch.autocast(run.accelerator.device.type, torch.bfloat16, enabled=run.bf16):
-        loss = flow.loss(network, x, eps, t)
+        measure = interpolation.loss if run.recipe.interpolation else flow.loss
+        loss = measure(network, *batch)
     state.prior.zero_grad(set_to_none=True)
     run.accelerator.backward(loss)
     nn.utils.clip_grad_norm_(state.prior.parameters(), settings.clip)
@@ -265,14 +288,17 @@ def checkpoint(
     """
     if not run.main:
         return
-    found = {name: validation.denoise_psnr(state.average, x) for name, x in run.fixed.items()}
+    judged: Callable[[Any, Tensor], validation.Psnr] = (
+        interpolation.psnr if run.recipe.interpolation else validation.denoise_psnr
+    )
+    found = {name: judged(state.average, x) for name, x in run.fixed.items()}
     score = validation.score(found)
     if not np.isfinite([score, loss or 0.0]).all():
         raise EmgenError(
             f"training diverged before step {state.step} (loss {loss}, validation {score:.3g} dB); nothing was written: go on "
             f"from the checkpoint in {run.folder} with a lower optimiser.rate"
         )
-    run.say(f"step {state.step}  validation denoise PSNR {validation.mean(found)}")
+    run.say(f"step {state.step}  validation PSNR {validation.mean(found)}")
     with _writing(run.folder, state.step):
         progress.note(run.folder, state.step, seconds, loss, found)
         if run.recipe.keep:
@@ -289,9 +315,12 @@ def checkpoint(
 def export(run: Run, state: State, found: dict[str, validation.Psnr], path: Path) -> Card:
     """Write the running average with its card."""
     recipe = run.recipe
+    learnt = "interpolation" if recipe.interpolation else "flow"
     settings = recipe.model_dump(
-        mode="json", include={"patches", "flow", "optimiser", "seed", "precision"}
+        mode="json", include={"patches", learnt, "optimiser", "seed", "precision"}
     )
+    judged = "interpolation" if recipe.interpolation else "denoise"
+    straight = f"x_t = (1 - t) eps + t x, velocity x - eps, {recipe.flow.coupling} coupling"
     facts = {
         "data": names(recipe.sources),
         "validation": names(recipe.validation),
@@ -299,11 +328,11 @@ def export(run: Run, state: State, found: dict[str, validation.Psnr], path: Path
         "voxel_size_nm": {s.name: list(s.voxel) for s in run.sources},
         "scaling": "0.1 and 99.9 percentile of each volume to -1 and +1",
         "grey_values": {s.name: [s.intensity.low, s.intensity.high] for s in run.sources},
-        "path": f"x_t = (1 - t) eps + t x, velocity x - eps, {recipe.flow.coupling} coupling",
+        **({} if recipe.interpolation else {"path": straight}),
         "steps": state.step,
         "training": settings,
-        "validation_denoise_psnr_db": validation.mean(found),
-        "validation_denoise_psnr_db_by_source": found,
+        f"validation_{judged}_psnr_db": validation.mean(found),
+        f"validation_{judged}_psnr_db_by_source": found,
         "note": recipe.note,
     }
     return save(state.average, path, recipe.name, run.architecture, facts)

@@ -88,11 +88,12 @@ class UNet(nn.Module):
     """What is learnt of a velocity, on planes (n, inputs, h, w) whose sides are multiples of 2 ** (levels - 1).
 
     Args:
-        inputs: channels of the plane and of the result.
+        inputs: channels of the plane.
         channels: of each level, finest first.
         blocks: per level, on the way down and once more on the way up.
         width: of the time's features.
         block: what they are, made of a number of channels and the width.
+        outputs: channels of the result, as many as inputs by default.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class UNet(nn.Module):
         blocks: int = 1,
         width: int = 128,
         block: Callable[[int, int], nn.Module] = Block,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
 
@@ -116,7 +118,7 @@ class UNet(nn.Module):
         self.down, self.up = levels(), levels()
         self.coarser = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
         self.finer = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairs)
-        self.tail = nn.Conv2d(channels[0], inputs, 3, padding=1)
+        self.tail = nn.Conv2d(channels[0], outputs or inputs, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 

@@ -33,10 +33,11 @@ def denoise_psnr(prior: Prior, x: Tensor, batch: int = 8) -> Psnr:
 
 
 def mean(by_source: Mapping[str, Psnr]) -> Psnr:
-    """Per t, over the sources: noisy ones must not count for more than clean ones."""
+    """Per t or task, over the sources: noisy ones must not count for more than clean ones."""
+    tasks = next(iter(by_source.values()))
     return {
-        str(t): round(float(np.mean([each[str(t)] for each in by_source.values()])), 3)
-        for t in TIMES
+        task: round(float(np.mean([each[task] for each in by_source.values()])), 3)
+        for task in tasks
     }
 
 

@@ -25,6 +25,7 @@ Labels = dict[str, npt.NDArray[Any]]
 Degrade = Callable[[Box, Grey], tuple[Box, Grey]]
 
 VOLUMES = (*CANDIDATES, "reference")
+DEVIATIONS = (1, 2, 3)
 MANY_TILES, EVERY = 4, 4  # SSIM of more tiles than this is taken in every 4th slice
 
 
@@ -207,6 +208,12 @@ def consistency(sample: Sample, degrade: Degrade, threads: int = 1) -> summary.C
             footprint, degraded = degrade(box, tile.candidate(name))
             if footprint.size:
                 measured = sample.measured.read(footprint).astype(np.float32)
+                gone = [
+                    k - footprint.start[0]
+                    for k in plan.lost
+                    if k in range(footprint.start[0], footprint.stop[0])
+                ]
+                measured[gone] = degraded[gone]  # nothing was measured that could disagree
                 found.append(
                     consistency_.consistency(degraded, measured, plan.measured_voxel, width=width)
                 )
@@ -310,8 +317,10 @@ def _errors(table: segmentation_.Contingency) -> summary.ObjectErrors:
 
 def uncertainty(sample: Sample, spread: Volume) -> summary.Uncertainty:
     """The spread over posterior samples (grey values), beside the error where that is known."""
-    squared = count = errors = 0.0
-    highest = []
+    squared = count = errors = varying = 0.0
+    highest, within = [], np.zeros(len(DEVIATIONS))
+    # the mean of few samples lies off the posterior's by a sample's spread over the root of their number
+    wider = math.sqrt(1 + 1 / sample.plan.config.restore.samples)
     for box in sample.boxes:
         values, tile = spread.read(box), sample.read(box)
         squared += float(np.square(values, dtype=np.float64).sum())
@@ -319,11 +328,18 @@ def uncertainty(sample: Sample, spread: Volume) -> summary.Uncertainty:
         highest.append(float(np.percentile(values, 99)))
         if tile.reference is not None:
             errors += image_.error_sums(tile.reference, tile.restored).squared
+            varies = values > 0
+            deviation = np.abs(tile.restored - tile.reference)[varies] / (wider * values[varies])
+            varying += deviation.size
+            within += [float((deviation <= k).sum()) for k in DEVIATIONS]
     known = sample.reference is not None and squared > 0
     return summary.Uncertainty(
         rms_grey=math.sqrt(squared / count),
         p99_grey=float(np.median(highest)),
         error_over_spread=math.sqrt(errors / squared) if known else None,
+        coverage={str(k): float(n / varying) for k, n in zip(DEVIATIONS, within, strict=True)}
+        if known and varying
+        else None,
     )
 
 

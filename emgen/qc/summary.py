@@ -240,6 +240,13 @@ class Uncertainty(Figures):
     error_over_spread: float | None = Field(
         description="RMSE against the reference over rms spread; about 1 is calibrated."
     )
+    coverage: dict[str, float] | None = Field(
+        default=None,
+        description=(
+            "Share of the voxels that vary whose reference lies within 1, 2 and 3 standard deviations of the mean, those of one "
+            "more sample; 0.68, 0.95 and 0.997 if errors are normal and the spread is right. Null without a reference."
+        ),
+    )
 
 
 class Check(Figures):

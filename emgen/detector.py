@@ -1,0 +1,109 @@
+"""The noise of what was measured: its standard deviation at every grey value, given or estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from emgen.settings import Noise
+
+BINS, FEWEST = (
+    24,
+    500,
+)  # grey values that are told apart, and pixels of one that say how noisy it is
+DARKEST = 0.1  # of the middle's standard deviation: nothing is held to be less noisy
+
+Grey = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Poisson-Gaussian noise, counted from the middle of the grey values: variance sigma^2 + gain (g - middle).
+
+    Attributes:
+        sigma: standard deviation in the middle, in grey values.
+        gain: grey values per electron counted; 0 for noise that is the same everywhere.
+        middle: of the grey values.
+    """
+
+    sigma: float
+    gain: float = 0.0
+    middle: float = 0.0
+
+    @classmethod
+    def of(cls, noise: Noise, middle: float) -> Self:
+        """As the settings say."""
+        variance = noise.sigma**2 + noise.gain * max(middle - noise.black, 0.0)
+        return cls(variance**0.5, noise.gain, middle)
+
+    @classmethod
+    def estimated(cls, samples: Iterable[Grey], middle: float) -> Self:
+        """Fitted to the noise of the samples' sections (z, y, x) at every grey value.
+
+        The method of Foi et al., IEEE Transactions on Image Processing 17 (2008), with the response of
+        Immerkaer (1996) in place of wavelets: a line through the variance at every local mean.
+        """
+        local = [
+            _local(section) for sample in samples for section in sample if min(section.shape) > 4
+        ]
+        if not local:
+            return cls(0.0, 0.0, middle)
+        mean, response = (np.concatenate(each) for each in zip(*local, strict=True))
+        bins = min(BINS, len(mean) // FEWEST)
+        edges = np.unique(np.quantile(mean, np.linspace(0.01, 0.99, bins + 1)))
+        place = np.searchsorted(edges, mean) - 1
+        found = [
+            (mean[place == k].mean(), _spread(response[place == k]) ** 2)
+            for k in range(len(edges) - 1)
+            if (place == k).sum() >= FEWEST / 2
+        ]
+        sigma = _spread(response)
+        if len(found) < 3:
+            return cls(sigma, 0.0, middle)
+        g, variance = np.array(found).T
+        gain, at_middle = np.polyfit(g - middle, variance, 1)
+        if gain <= 0 or at_middle <= 0:
+            return cls(sigma, 0.0, middle)
+        return cls(float(at_middle**0.5), float(gain), middle)
+
+    def at(self, grey: Grey) -> npt.NDArray[np.float32]:
+        """Standard deviation at every grey value, shape of `grey`."""
+        variance = self.sigma**2 + self.gain * (grey.astype(np.float64) - self.middle)
+        return np.sqrt(np.maximum(variance, (DARKEST * self.sigma) ** 2)).astype(np.float32)
+
+
+def estimate_noise(section: Grey) -> float:
+    """Standard deviation of white noise in one section (y, x), in grey values; 0 where it is too small to tell.
+
+    Immerkaer, Computer Vision and Image Understanding 64 (1996): the response to a mask that is blind to
+    planes and edges, here by its median so that membranes do not count as noise.
+    """
+    if min(section.shape) < 3:
+        return 0.0
+    return _spread(_response(section))
+
+
+def typical_noise(samples: Sequence[Grey]) -> float:
+    """The median of all sections' noise, in grey values; samples are (z, y, x)."""
+    return float(np.median([estimate_noise(section) for sample in samples for section in sample]))
+
+
+def _response(section: Grey) -> npt.NDArray[np.float64]:
+    rows = np.diff(section.astype(np.float64), 2, axis=0)
+    return np.diff(rows, 2, axis=1)
+
+
+def _spread(response: npt.NDArray[np.float64]) -> float:
+    return float(np.median(np.abs(response)) / 0.6745 / 6)
+
+
+def _local(section: Grey) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The mean of 5 x 5 pixels around every pixel at least two from the edge, and the response there."""
+    total = np.cumsum(np.cumsum(section.astype(np.float64), axis=0), axis=1)
+    total = np.pad(total, ((1, 0), (1, 0)))
+    mean = (total[5:, 5:] - total[:-5, 5:] - total[5:, :-5] + total[:-5, :-5]) / 25
+    return mean.ravel(), _response(section)[1:-1, 1:-1].ravel()

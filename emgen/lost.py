@@ -1,0 +1,90 @@
+"""Sections that hold no image: found, read around, and filled for whoever interpolates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from emgen.draft import Measured
+from emgen.errors import EmgenError
+from emgen.geometry import Box, zyx
+
+COLUMNS, WIDTH = 5, 32  # places that every section is looked at, and pixels on a side of each
+
+Sections = Sequence[int]
+
+
+def find(measured: Measured) -> tuple[int, ...]:
+    """Sections of one grey value all over, or of no number at all, between others that have an image.
+
+    A few columns through the volume are read, and every section that is constant in all of them.
+    """
+    depth, height, width = measured.shape
+    suspects = np.ones(depth, bool)
+    for k in range(COLUMNS):
+        along = [round((n - min(n, WIDTH)) * k / (COLUMNS - 1)) for n in (height, width)]
+        stop = [min(a + WIDTH, n) for a, n in zip(along, (height, width), strict=True)]
+        suspects &= _constant(measured.read(Box(zyx([0, *along]), zyx([depth, *stop]))))
+        if not suspects.any():
+            return ()
+    image = np.flatnonzero(~suspects)
+    inner = [int(k) for k in np.flatnonzero(suspects) if len(image) and image[0] < k < image[-1]]
+    return tuple(
+        k for k in inner if _constant(measured.read(Box((k, 0, 0), (k + 1, height, width))))[0]
+    )
+
+
+def check(lost: Sections, depth: int) -> tuple[int, ...]:
+    """Rising and without repetition.
+
+    Raises:
+        EmgenError: there is no such section, or none is left.
+    """
+    found = tuple(sorted(set(lost)))
+    if found and found[-1] >= depth:
+        raise EmgenError(
+            f"input.lost: section {found[-1]} does not exist; the input has {depth}, counted from 0"
+        )
+    if len(found) == depth:
+        raise EmgenError(f"input.lost: all {depth} sections of the input are said to be lost")
+    return found
+
+
+def around(support: Box, lost: Sections, depth: int) -> Box:
+    """The support, grown along z until its first and last sections have an image, or end the volume."""
+    first, last, missing = support.start[0], support.stop[0] - 1, set(lost)
+    while first in missing and first > 0:
+        first -= 1
+    while last in missing and last < depth - 1:
+        last += 1
+    return Box((first, *support.start[1:]), (last + 1, *support.stop[1:]))
+
+
+def filled(
+    measured: npt.NDArray[np.generic], first: int, lost: Sections
+) -> npt.NDArray[np.generic]:
+    """Measured sections from number `first` on, the lost ones interpolated linearly from those that are not.
+
+    Beyond the outermost of these their value is held. Where none is lost it is `measured` itself.
+    """
+    missing = np.isin(np.arange(first, first + len(measured)), lost)
+    if not missing.any() or missing.all():
+        return measured
+    there = np.flatnonzero(~missing)
+    result = measured.astype(np.float32)
+    for k in np.flatnonzero(missing):
+        place = np.interp(k, there, np.arange(len(there)))
+        below, above = there[int(place)], there[min(int(place) + 1, len(there) - 1)]
+        share = np.float32(place - int(place))
+        result[k] = result[below] * (1 - share) + result[above] * share
+    return result
+
+
+def _constant(sections: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+    flat = sections.reshape(len(sections), -1)
+    constant: npt.NDArray[np.bool_] = (flat == flat[:, :1]).all(axis=1)
+    if flat.dtype.kind == "f":
+        constant |= ~np.isfinite(flat).any(axis=1)
+    return constant

@@ -1,0 +1,157 @@
+"""Training a learned interpolation: isotropic tissue whose sections are taken away, and what it was before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from emgen import interpolate, lost
+from emgen.errors import EmgenError
+from emgen.geometry import Box, zyx
+from emgen.operators import Gaussian, Mean, Operator, Slice
+from emgen.prior.interpolator import stacked
+from emgen.prior.patches import Source, jittered
+from emgen.prior.recipe import Interpolation, Patches
+
+FLOOR = 0.003  # squared error of linear interpolation, below which a patch counts for less
+KINDS = {"x4 slice": (4, Slice), "x8 slice": (8, Slice), "x4 mean": (4, Mean), "x8 mean": (8, Mean)}
+
+Network = Callable[[Tensor, Tensor], Tensor]
+Slab = npt.NDArray[np.float32]
+
+
+def batch(
+    sources: Sequence[Source],
+    weights: Sequence[float],
+    patches: Patches,
+    settings: Interpolation,
+    seed: int,
+    step: int,
+    numbers: Iterable[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs (n, channels, size, size), planes (n, 1, size, size) and times (n,) of a training step.
+
+    Each follows from the seed, the step and its number in the batch, so that processes can share a batch.
+    """
+    share = np.asarray(weights) / np.sum(weights)
+    parts = []
+    for number in numbers:
+        rng = np.random.default_rng([seed, step, number])
+        source = sources[rng.choice(len(sources), p=share)]
+        margin = (
+            2 * settings.factors[1]
+        )  # rows that are left over, and what the border does to others
+        slab = source.slab(rng, patches, 2 * settings.beside + 1, patches.size + margin)
+        parts.append(_problem(jittered(slab, rng, patches), rng, patches.size, settings))
+    inputs, planes, times = zip(*parts, strict=True)
+    return torch.stack(inputs), torch.stack(planes), torch.tensor(times, dtype=torch.float32)
+
+
+def _problem(
+    slab: Slab, rng: np.random.Generator, size: int, settings: Interpolation
+) -> tuple[Tensor, Tensor, float]:
+    """One slab (beside, rows, columns) of which sections along the rows were measured, somehow."""
+    factor = int(rng.integers(settings.factors[0], settings.factors[1] + 1))
+    first = int(rng.integers(factor))
+    truth = torch.from_numpy(slab[:, first:].transpose(1, 0, 2).copy())
+    truth = truth[: len(truth) // factor * factor]
+    kind = [Slice, Mean, Gaussian][rng.choice(3, p=(0.45, 0.4, 0.15))]
+    sigma = (
+        float(np.exp(rng.uniform(*np.log(settings.noise))))
+        if rng.random() < settings.noisy
+        else 0.0
+    )
+    gone = (
+        rng.integers(len(truth) // factor, size=settings.lost)
+        if rng.random() < settings.damaged
+        else ()
+    )
+    inputs = degraded(truth, _operator(kind, truth, factor), sigma, gone, rng)
+    middle = settings.beside
+    row, column = (int(rng.integers(n - size + 1)) for n in (len(truth), truth.shape[2]))
+    cut = np.s_[row : row + size, column : column + size]
+    return inputs[middle][:, *cut], truth[:, middle][cut][None], 1 / (1 + sigma)
+
+
+def degraded(
+    truth: Tensor,
+    A: Operator,
+    sigma: float,
+    gone: Sequence[int] | npt.NDArray[np.int64],
+    rng: np.random.Generator,
+) -> Tensor:
+    """What an interpolator is given of a volume (z, planes, width), see `stacked`."""
+    y = A(truth).numpy()
+    y = y + np.float32(sigma) * rng.standard_normal(y.shape, np.float32)
+    known = torch.ones(len(y), 1, 1, dtype=torch.bool)
+    if len(set(map(int, gone))) < len(y):
+        known[list(map(int, gone))] = False
+        y = lost.filled(y, 0, list(map(int, gone)))
+    start, cover = measured_inputs(torch.from_numpy(y), A, known)
+    return stacked(start, cover, truth.shape[1] // 2)
+
+
+def measured_inputs(y: Tensor, A: Operator, known: Tensor | bool = True) -> tuple[Tensor, Tensor]:
+    """Linear interpolation of a whole measured volume y, and A^T 1 of the sections that are known; see `stacked`."""
+    whole, measured = Box.whole(A.shape), Box.whole(A.measured_shape)
+    start = torch.from_numpy(interpolate.linear(y.numpy(), measured, whole, A.scale, A.centre))
+    return start, A.adjoint(torch.ones(A.measured_shape) * known)
+
+
+def loss(network: Network, inputs: Tensor, planes: Tensor, t: Tensor) -> Tensor:
+    """Squared error over that of linear interpolation, so that all factors count alike; a scalar."""
+    linear = inputs[:, (inputs.shape[1] - 1) // 2, None]
+    before = (linear - planes).square().mean((1, 2, 3)) + FLOOR
+    return ((network(inputs, t) - planes).float().square().mean((1, 2, 3)) / before).mean()
+
+
+@torch.inference_mode()
+def psnr(network: Network, slabs: Tensor) -> dict[str, float]:
+    """PSNR in dB (range 2) of planes in the middle of slabs (n, 2 * beside + 1, h, w), by factor and kind of section."""
+    found = {}
+    for name in KINDS:
+        restored = [_restored(network, slab, name) for slab in slabs]
+        errors = torch.stack([(plane - truth).square().mean() for _, plane, truth in restored])
+        found[name] = round(float(10 * torch.log10(4 / errors.mean())), 3)
+    return found
+
+
+@torch.inference_mode()
+def pictures(network: Network, slabs: Tensor, name: str = "x8 slice") -> dict[str, Tensor]:
+    """Linear interpolation, what the network makes of it, and the truth (n, h, w), of slabs as in `psnr`."""
+    linear, plane, truth = zip(*(_restored(network, slab, name) for slab in slabs), strict=True)
+    return {
+        f"{name}, linear": torch.stack(linear),
+        "learned": torch.stack(plane),
+        "truth": torch.stack(truth),
+    }
+
+
+def _restored(network: Network, slab: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    """The middle plane of a slab by linear interpolation, by the network, and itself; on the CPU."""
+    factor, kind = KINDS[name]
+    volume = slab.cpu().transpose(0, 1)[: slab.shape[1] // factor * factor]
+    middle = slab.shape[0] // 2
+    inputs = degraded(volume, _operator(kind, volume, factor), 0.0, (), np.random.default_rng(0))
+    given = inputs[middle : middle + 1].to(slab.device)
+    plane = network(given, torch.ones(1, device=slab.device))[0, 0].float().cpu()
+    return inputs[middle, middle], plane, volume[:, middle]
+
+
+def _operator(kind: type, truth: Tensor, factor: int) -> Operator:
+    more = {"fwhm": float(factor)} if kind is Gaussian else {}
+    operator: Operator = kind(zyx(truth.shape), factor, **more)
+    return operator
+
+
+def refuse_anisotropic(sources: Sequence[Source]) -> None:
+    """`EmgenError` for sources without depth: nobody knows what was between their sections."""
+    flat = [source.name for source in sources if len(source.planes) == 1]
+    if flat:
+        raise EmgenError(
+            f"an interpolation is learnt from isotropic volumes, and these are none: {', '.join(flat)}; leave them out"
+        )

@@ -1,0 +1,243 @@
+"""The settings of `restore`: what was done to the tissue by measuring it, and how that is undone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LINEAR = "linear"
+
+
+class Settings(BaseModel):
+    """Settings never change, and every key of a file must be one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Psf(Settings):
+    """The point spread function of `mode: deblur`, in the plane."""
+
+    sigma: Annotated[
+        Annotated[float, Field(gt=0)]
+        | tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
+        Field(
+            description="Standard deviation of a Gaussian in pixels; two numbers (y, x) for an astigmatic one."
+        ),
+    ] = 2.0
+    angle: Annotated[
+        float,
+        Field(description="Degrees by which the two are turned, from y towards x."),
+    ] = 0.0
+    kernel: Annotated[
+        str | None,
+        Field(
+            description=(
+                "Instead of both, the function itself: a 2-D TIFF with an odd number of pixels each way, at the pixel "
+                "size of the input; its sum is made one."
+            )
+        ),
+    ] = None
+    blind: Annotated[
+        bool,
+        Field(
+            description=(
+                "It is not known: both standard deviations and the angle are fitted to the input first. `psf: blind` "
+                "says the same."
+            )
+        ),
+    ] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blind_is_a_word(cls, value: Any) -> Any:
+        return {"blind": True} if value == "blind" else value
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> Psf:
+        # what a stored configuration repeats of the defaults was not given
+        given = [
+            *(["sigma"] if (self.sigma, self.angle) != (2.0, 0.0) else []),
+            *(["kernel"] if self.kernel else []),
+            *(["blind"] if self.blind else []),
+        ]
+        if len(given) > 1:
+            raise ValueError(f"give one of sigma, kernel and blind; found {' and '.join(given)}")
+        return self
+
+
+class Noise(Settings):
+    """Poisson-Gaussian noise: its variance at a grey value g is gain * (g - black) + sigma^2."""
+
+    gain: Annotated[float, Field(ge=0, description="Grey values per electron counted.")]
+    sigma: Annotated[
+        float, Field(ge=0, description="Standard deviation of the part that is always there.")
+    ] = 0.0
+    black: Annotated[float, Field(description="Grey value where nothing is counted.")] = 0.0
+
+
+class Adapt(Settings):
+    """Fine-tuning of the prior on the volume's own sections before it is restored."""
+
+    steps: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1_000_000,
+            description=(
+                "Training steps; 0 leaves the prior as it is. Some sections are held out; unless the adapted prior "
+                "denoises them better, the volume is restored with the prior as it was. isotropic only."
+            ),
+        ),
+    ] = 0
+
+
+class Restore(Settings):
+    """How it is restored."""
+
+    mode: Annotated[
+        Literal["isotropic", "denoise", "superres", "deblur"],
+        Field(
+            description="isotropic brings z to the in-plane voxel size; the others work section by section."
+        ),
+    ] = "isotropic"
+    factor: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=32,
+            description=(
+                "isotropic: output sections per measured section; by default the voxel anisotropy, which must then be "
+                "within 5 % of a whole number (give the factor yourself otherwise). superres: 2, 3 or 4, no default."
+            ),
+        ),
+    ] = None
+    section: Annotated[
+        Literal["slice", "mean", "gaussian"],
+        Field(
+            description=(
+                "How a measured section came about. slice: output section k x factor, as block-face imaging sees it; "
+                "mean: the mean over the factor, as a cut section transmits it; gaussian: weighted by the section's thickness."
+            )
+        ),
+    ] = "slice"
+    sampler: Annotated[
+        Literal["flower", "em-generalist", "dps"],
+        Field(
+            description=(
+                "flower: exact data step and late start; em-generalist: the published loop from noise; dps: "
+                "a gradient through the network at every step, for comparison only (slow)."
+            )
+        ),
+    ] = "flower"
+    steps: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=1000,
+            description=(
+                "Network calls per sample; by default 12 (flower; 6 from a learned interpolation), 100 (em-generalist), 1000 (dps)."
+            ),
+        ),
+    ] = None
+    interpolator: Annotated[
+        str,
+        Field(
+            description=(
+                "isotropic, flower: the learned interpolation that sampling begins from, a shipped name or the path of a "
+                ".safetensors file; linear: linear interpolation."
+            )
+        ),
+    ] = "emgen-axial"
+    start: Annotated[
+        Annotated[float, Field(ge=0, lt=1)] | None,
+        Field(
+            description=(
+                "flower: time at which sampling begins from the interpolation (0 is pure noise, 1 the interpolation itself); "
+                "by default 0.85 from a learned one, 0.7 from a linear one."
+            )
+        ),
+    ] = None
+    alpha: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=2,
+            description="em-generalist: exponent of the data step (1 - t)^alpha, larger trusts the measurement less; dps: scale of the gradient.",
+        ),
+    ] = 0.3
+    samples: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=64,
+            description="Posterior samples; above 1 the output is their mean, and their standard deviation is written too.",
+        ),
+    ] = 1
+    noise: Annotated[
+        Literal["auto", "poisson"] | Annotated[float, Field(ge=0)] | Noise,
+        Field(
+            description=(
+                "Standard deviation of the measurement noise in grey values, or {gain, sigma, black} where it grows with "
+                "brightness: variance gain * (grey - black) + sigma^2. auto: one number, estimated from the input for denoise "
+                "and deblur; 0 for isotropic and superres, which returns measured sections unchanged. poisson: gain and sigma "
+                "are estimated."
+            )
+        ),
+    ] = "auto"
+    psf: Annotated[Psf, Field(description="deblur only.")] = Psf()
+    prior: Annotated[
+        str,
+        Field(
+            description="A shipped prior's name, or the path of a .safetensors file with its .json card beside it."
+        ),
+    ] = "emgen-small"
+    adapt: Annotated[
+        Adapt, Field(description="Fine-tunes the prior on the input's own sections first.")
+    ] = Adapt()
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Field(
+            description=(
+                "Of the networks; auto is bfloat16 on a GPU and float32 on a CPU. bfloat16 halves the time on CPUs that have "
+                "it (AVX-512 BF16, AMX)."
+            )
+        ),
+    ] = "auto"
+    seed: Annotated[
+        int,
+        Field(
+            ge=0, lt=2**32, description="Seed of the noise; the same seed gives the same voxels."
+        ),
+    ] = 0
+
+    @model_validator(mode="after")
+    def _factor_fits_mode(self) -> Restore:
+        if self.mode == "superres" and self.factor not in (2, 3, 4):
+            raise ValueError(f"superres needs `factor: 2`, `3` or `4`; found {self.factor}")
+        if self.mode in ("denoise", "deblur") and self.factor not in (None, 1):
+            raise ValueError(f"{self.mode} keeps the voxel size; remove `factor: {self.factor}`")
+        if self.adapt.steps and self.mode != "isotropic":
+            raise ValueError(
+                f"adapt: the sections of a volume to {self.mode} are what is to be mended; a prior adapted to them would "
+                "learn their noise and blur. Remove `adapt`, or train a prior on better data: emgen train"
+            )
+        return self
+
+    @property
+    def calls(self) -> int:
+        """Steps, with the sampler's own default."""
+        usual = 6 if self.begins_learned else 12
+        return self.steps or {"flower": usual, "em-generalist": 100, "dps": 1000}[self.sampler]
+
+    @property
+    def begins_learned(self) -> bool:
+        """Whether sampling begins from a learned interpolation."""
+        return self.mode == "isotropic" and self.sampler == "flower" and self.interpolator != LINEAR
+
+    @property
+    def begin(self) -> float:
+        """The time at which sampling begins, with its default."""
+        if self.start is not None:
+            return self.start
+        return 0.85 if self.begins_learned else 0.7

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from runs import measured, restore, settings
+
+from emgen.arrays import deblur, denoise, isotropic, superres
+from emgen.errors import EmgenError
+from emgen.geometry import Box
+from emgen.psf import gaussian
+from emgen.volume import Volume
+
+
+def psnr(found, truth):
+    return 10 * np.log10(255**2 / np.square(np.asarray(found, float) - truth).mean())
+
+
+def noisy(image, sigma, seed=0):
+    return image + sigma * np.random.default_rng(seed).standard_normal(image.shape)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_an_array_gives_the_voxels_of_the_workflow(tmp_path, samples):
+    volume = measured(tmp_path)
+    config = settings(
+        volume, restore={"steps": 2, "samples": samples}, output={"shard": [16, 16, 32]}
+    )
+    _, expected = restore(tmp_path / "run", config)
+    store = Volume.open(volume)
+    found = isotropic(
+        store.read(Box.whole(store.shape)),
+        6,
+        steps=2,
+        samples=samples,
+        block=(16, 16, 32),
+        halo=(6, 6, 8),
+        workers=2,
+    )
+    np.testing.assert_array_equal(found.mean, expected)
+    assert (found.std is None) == (samples == 1)
+
+
+def test_noise_is_taken_from_an_image(fib25):
+    truth = fib25[0].astype(np.float32)
+    image = noisy(truth, 15)
+    known, estimated = denoise(image, 15.0), denoise(image)
+    assert known.mean.shape == truth.shape and known.mean.dtype == np.float32
+    assert psnr(known.mean, truth) > psnr(image, truth) + 5
+    assert psnr(estimated.mean, truth) > psnr(image, truth) + 5
+    assert estimated.plan.noise == pytest.approx(15, rel=0.25)
+
+
+def test_noise_that_grows_with_brightness_is_taken_as_such(fib25):
+    truth = fib25[0].astype(np.float32)
+    rng = np.random.default_rng(1)
+    image = 3 * rng.poisson(truth / 3) + 2 * rng.standard_normal(truth.shape)
+    one = denoise(image, float(np.sqrt(3 * truth.mean() + 4)))
+    both = denoise(image, {"gain": 3.0, "sigma": 2.0})
+    assert psnr(both.mean, truth) > psnr(one.mean, truth) + 0.1
+
+
+def test_sections_are_restored_one_by_one(fib25):
+    images = noisy(fib25[:3].astype(np.float32), 15)
+    plan_of_all = denoise(images, 15.0)
+    moved = denoise(images[::-1].copy(), 15.0)
+    # batches hold other planes, so that sums are rounded differently
+    np.testing.assert_allclose(plan_of_all.mean, moved.mean[::-1], atol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_coarse_pixels_become_finer_and_keep_their_means(fib25, factor):
+    truth = fib25[0][:72, :72].astype(np.float32)
+    n = 72 // factor
+    coarse = truth.reshape(n, factor, n, factor).mean((1, 3))
+    found = superres(coarse, factor, steps=6).mean
+    assert found.shape == truth.shape
+    np.testing.assert_allclose(found.reshape(n, factor, n, factor).mean((1, 3)), coarse, atol=1e-2)
+    assert psnr(found, truth) > psnr(np.kron(coarse, np.ones((factor, factor))), truth)
+
+
+@pytest.mark.parametrize(
+    "psf",
+    [1.5, (2.0, 1.0), gaussian(2.0, 1.0, 0.7), {"sigma": [2.0, 1.0], "angle": 40}],
+    ids=["round", "elliptic", "kernel", "turned"],
+)
+def test_blur_is_undone_with_the_function_that_made_it(fib25, psf):
+    import scipy.ndimage
+
+    if isinstance(psf, np.ndarray):
+        kernel = psf
+    else:
+        shape = psf if isinstance(psf, dict) else {"sigma": psf}
+        kernel = gaussian(*np.broadcast_to(shape["sigma"], 2), np.radians(shape.get("angle", 0)))
+    truth = fib25[0].astype(np.float32)
+    blurred = noisy(scipy.ndimage.convolve(truth, kernel.astype(np.float32), mode="mirror"), 1.5)
+    found = deblur(blurred, psf, noise=1.5, steps=6).mean
+    assert psnr(found, truth) > psnr(blurred, truth) + 0.7
+
+
+def test_what_is_no_image_is_refused():
+    with pytest.raises(EmgenError, match=r"expected an image \(y, x\) or a volume"):
+        denoise(np.zeros(5))
+    with pytest.raises(EmgenError, match=r"expected a volume \(z, y, x\)"):
+        isotropic(np.zeros((5, 5)), 2)
+    with pytest.raises(EmgenError, match="there is no such key"):
+        denoise(np.zeros((5, 5)), stepps=3)

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import scipy.ndimage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emgen.detector import Detector, estimate_noise, typical_noise
+from emgen.settings import Noise
+
+
+@pytest.mark.parametrize("sigma", [2.0, 8.0])
+def test_white_noise_is_estimated_also_where_there_are_edges(sigma):
+    rng = np.random.default_rng(0)
+    clean = np.where(np.add.outer(np.arange(300), np.arange(300)) // 40 % 2, 60.0, 180.0)
+    assert estimate_noise(clean + sigma * rng.normal(size=clean.shape)) == pytest.approx(
+        sigma, rel=0.2
+    )
+
+
+@given(st.floats(0, 5), st.floats(0.1, 20), st.floats(-20, 20), st.floats(60, 200))
+def test_the_variance_is_that_of_the_settings_at_every_grey_value(gain, sigma, black, middle):
+    detector = Detector.of(Noise(gain=gain, sigma=sigma, black=black), middle)
+    grey = np.linspace(max(black, 0), 255, 30)
+    expected = np.sqrt(gain * (grey - black) + sigma**2)
+    floor = 0.1 * detector.sigma
+    np.testing.assert_allclose(detector.at(grey), np.maximum(expected, floor), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("gain", "sigma"), [(0.5, 3.0), (2.0, 1.0), (1.0, 8.0)])
+def test_gain_and_offset_are_found_in_noisy_tissue(gain, sigma):
+    rng = np.random.default_rng(1)
+    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(4, 256, 256)), (0, 3, 3))
+    clean = np.clip(120 + 35 * smooth / smooth.std(), 20, 240)
+    noisy = gain * rng.poisson(clean / gain) + sigma * rng.normal(size=clean.shape)
+    found = Detector.estimated([noisy], 120.0)
+    for grey in (70.0, 120.0, 170.0):
+        expected = np.sqrt(gain * grey + sigma**2)
+        assert found.at(np.array([grey]))[0] == pytest.approx(expected, rel=0.12)
+    assert typical_noise([noisy]) == pytest.approx(np.sqrt(gain * 120 + sigma**2), rel=0.1)
+
+
+def test_white_noise_has_no_gain_and_too_small_a_sample_no_noise():
+    rng = np.random.default_rng(2)
+    ramp = np.broadcast_to(np.linspace(20, 220, 300), (3, 300, 300))
+    found = Detector.estimated([ramp + 6 * rng.normal(size=ramp.shape)], 120.0)
+    np.testing.assert_allclose(found.at(np.array([40.0, 120.0, 200.0])), 6, rtol=0.06)
+    assert Detector.estimated([np.zeros((3, 4, 4))], 0.0) == Detector(0.0, 0.0, 0.0)

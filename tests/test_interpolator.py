@@ -1,0 +1,261 @@
+"""A learned interpolation: what it is given, what it learns from, and where restoration uses it."""
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from runs import measured, restore, settings
+
+from emgen.arrays import isotropic
+from emgen.config import parse
+from emgen.draft import draft
+from emgen.errors import EmgenError
+from emgen.operators import Gaussian, Mean, Slice
+from emgen.plan import make
+from emgen.prior import interpolation, patches
+from emgen.prior.card import resolve
+from emgen.prior.checkpoint import load, load_interpolator
+from emgen.prior.interpolator import Interpolator, stacked
+from emgen.prior.recipe import Interpolation, Patches, Recipe, SourceRecipe, read
+from emgen.prior.training import train
+from emgen.restore import Restorer
+
+SMALL = {"channels": [8, 16], "layers": 1}
+
+
+def smooth(shape=(40, 44, 48), seed=0):
+    import scipy.ndimage
+
+    noise = np.random.default_rng(seed).normal(size=shape)
+    return scipy.ndimage.gaussian_filter(noise, 1.5).astype(np.float32)
+
+
+def network(beside=1):
+    """Random everywhere: one that begins as the identity would hide what it is given."""
+    torch.manual_seed(0)
+    made = Interpolator([8, 16], 1, beside)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return made.eval().requires_grad_(False)
+
+
+class TestNetwork:
+    def test_untrained_it_is_linear_interpolation(self):
+        inputs = torch.randn(3, 6, 20, 36)
+        made = Interpolator(**SMALL, beside=2).requires_grad_(False)
+        assert torch.equal(made(inputs, torch.ones(3)), inputs[:, 2:3])
+
+    @pytest.mark.parametrize("size", [(16, 16), (7, 33), (30, 18)])
+    def test_planes_may_have_any_size_and_do_not_see_each_other(self, size):
+        made, inputs = network(), torch.randn(4, 4, *size)
+        whole = made.plane(inputs, 0.1)
+        assert whole.shape == (4, 1, *size)
+        torch.testing.assert_close(whole[2:3], made.plane(inputs[2:3], 0.1))
+
+    def test_it_is_told_the_noise(self):
+        made, inputs = network(), torch.randn(1, 4, 16, 16)
+        assert not torch.allclose(made.plane(inputs, 0.0), made.plane(inputs, 0.3))
+
+
+class TestInputs:
+    def test_every_plane_comes_with_those_beside_it_and_its_cover(self):
+        start, cover = torch.randn(5, 4, 6), torch.randn(5, 4, 6)
+        found = stacked(start, cover, 2)
+        assert found.shape == (4, 6, 5, 6)
+        for plane in range(4):
+            for place, k in enumerate(range(-2, 3)):
+                beside = min(max(plane + k, 0), 3)
+                assert torch.equal(found[plane, place], start[:, beside])
+            assert torch.equal(found[plane, 5], cover[:, plane])
+
+    @pytest.mark.parametrize("kind", [Slice, Mean, Gaussian])
+    def test_training_sees_what_restoration_gives(self, kind):
+        """The same volume, degraded by the recipe's code and through a plan, is the same input."""
+        truth = torch.from_numpy(smooth())
+        more = {"fwhm": 4.0} if kind is Gaussian else {}
+        A = kind(tuple(truth.shape), 4, **more)
+        inputs = interpolation.degraded(truth, A, 0.0, (), np.random.default_rng(0))
+        seen = []
+
+        class Spy(Interpolator):
+            def plane(self, inputs, sigma):
+                seen.append(inputs)
+                return super().plane(inputs, sigma)
+
+        section = {Slice: "slice", Mean: "mean", Gaussian: "gaussian"}[kind]
+        measured_ = A(truth).numpy()
+        config = parse(
+            {
+                "run": "spy",
+                "input": {"volume": "array"},
+                "restore": {"factor": 4, "section": section, "steps": 1},
+                "output": {"chunk": [40, 44, 48], "shard": [40, 44, 48]},
+                "grid": {"block": [40, 44, 48]},
+            }
+        )
+        from emgen.arrays import Array
+
+        plan = make(draft(config, Array(measured_)))
+        restorer = Restorer(plan)
+        spy = Spy(**SMALL, beside=22).requires_grad_(False)
+        restorer.__dict__["interpolator"] = spy
+        restorer.block(plan.grid[0].outer, Array(measured_))
+        scale, low = plan.intensity.unit, plan.intensity.low
+        found = torch.cat(seen[: len(seen) // 2])[22]
+        expected = inputs[22].clone()
+        expected[:-1] = (expected[:-1] - low) / scale - 1
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+    def test_lost_sections_have_no_cover_and_are_interpolated(self):
+        truth = torch.from_numpy(smooth())
+        A = Slice(tuple(truth.shape), 4)
+        inputs = interpolation.degraded(truth, A, 0.0, (3,), np.random.default_rng(0))
+        plane, cover = inputs[10, 22], inputs[10, -1]
+        assert cover[:, 0].tolist() == [float(k % 4 == 0 and k != 12) for k in range(40)]
+        torch.testing.assert_close(plane[12], (truth[8, 10] + truth[16, 10]) / 2)
+
+
+class TestLearning:
+    def test_the_loss_of_linear_interpolation_is_one(self):
+        truth = torch.from_numpy(smooth()) * 100  # the floor is nothing then
+        A = Mean(tuple(truth.shape), 4)
+        inputs = interpolation.degraded(truth, A, 0.0, (), np.random.default_rng(0))
+        planes = truth.transpose(0, 1)[:, None]
+        loss = interpolation.loss(lambda x, t: x[:, 22:23], inputs, planes, torch.ones(44))
+        assert float(loss) == pytest.approx(1, rel=1e-3)
+        assert float(interpolation.loss(lambda x, t: planes, inputs, planes, torch.ones(44))) == 0
+
+    def test_a_batch_follows_from_seed_and_step_and_number(self, tmp_path):
+        recipe = small_recipe(tmp_path)
+        source = patches.Source.open(recipe.sources[0], tmp_path, 48)
+
+        def batch(numbers, step=3):
+            return interpolation.batch(
+                [source], [1.0], recipe.patches, recipe.interpolation, 0, step, numbers
+            )
+
+        whole, part = batch(range(6)), batch(range(2, 4))
+        for a, b in zip(whole, part, strict=True):
+            assert torch.equal(a[2:4], b)
+        assert not torch.equal(whole[0], batch(range(6), step=4)[0])
+        inputs, planes, times = whole
+        assert inputs.shape == (6, 4, 16, 16) and planes.shape == (6, 1, 16, 16)
+        assert ((times > 0.7) & (times <= 1)).all() and (times < 1).any() and (times == 1).any()
+
+    def test_measured_rows_without_noise_are_the_plane_itself(self, tmp_path):
+        recipe = small_recipe(tmp_path, interpolation={"beside": 1, "factors": (2, 6), "noisy": 0})
+        source = patches.Source.open(recipe.sources[0], tmp_path, 48)
+        inputs, planes, _ = interpolation.batch(
+            [source], [1.0], recipe.patches, recipe.interpolation, 0, 0, range(30)
+        )
+        slices = [k for k in range(30) if inputs[k, -1].max() == 1]
+        assert slices
+        for k in slices:
+            rows = inputs[k, -1, :, 0] == 1
+            torch.testing.assert_close(inputs[k, 1][rows], planes[k, 0][rows])
+
+    def test_it_learns_to_beat_linear_interpolation_and_goes_on_bit_for_bit(self, tmp_path):
+        easy = {"beside": 1, "factors": (4, 4), "noisy": 0, "damaged": 0}
+        whole = train(small_recipe(tmp_path, interpolation=easy), tmp_path / "whole")
+        psnr = whole.facts["validation_interpolation_psnr_db"]
+        source = patches.Source.open(small_recipe(tmp_path).validation[0], tmp_path, 24)
+        slabs = torch.from_numpy(patches.fixed(source, 24, 24, 3))
+        linear = interpolation.psnr(lambda x, t: x[:, 1:2], slabs)
+        assert set(psnr) == set(linear) and psnr["x4 slice"] > linear["x4 slice"] + 0.03
+        first = small_recipe(tmp_path, optimiser={"steps": 150}, interpolation=easy)
+        train(first, tmp_path / "parts")
+        parts = train(small_recipe(tmp_path, interpolation=easy), tmp_path / "parts")
+        assert parts.sha256 == whole.sha256 and parts.interpolates
+        network, _ = load_interpolator(str(parts.path))
+        assert network.beside == 1
+
+    def test_anisotropic_sources_are_refused(self, tmp_path):
+        recipe = small_recipe(tmp_path, voxel=(20, 8, 8))
+        with pytest.raises(EmgenError, match=r"learnt from isotropic volumes.*tissue.tif"):
+            train(recipe, tmp_path / "run")
+
+
+def small_recipe(tmp_path, voxel=(8, 8, 8), optimiser=None, interpolation=None):
+    path = tmp_path / "tissue.tif"
+    if not path.exists():
+        voxels = smooth((40, 64, 64))
+        tifffile.imwrite(path, np.clip(128 + 600 * voxels, 0, 255).astype(np.uint8))
+
+    def part(*sections):
+        return SourceRecipe(path="tissue.tif", voxel_size_nm=voxel, sections=sections)
+
+    return Recipe(
+        name="axial",
+        data=str(tmp_path),
+        sources=(part(0, 30),),
+        validation=(part(30, 40),),
+        network={"channels": [8, 16], "layers": 1},
+        interpolation=Interpolation(**(interpolation or {"beside": 1, "factors": (2, 6)})),
+        patches=Patches(size=16),
+        optimiser={
+            "rate": 3e-3,
+            "steps": 400,
+            "warm_up": 5,
+            "decay": 0,
+            "batch": 8,
+            "average": 0.9,
+            **(optimiser or {}),
+        },
+    )
+
+
+class TestRestoration:
+    def test_it_is_used_where_it_is_asked_for(self, fib25):
+        truth = fib25.astype(float)
+
+        def error(**more):
+            return np.square(isotropic(fib25[::4].copy(), 4, steps=2, **more).mean - truth).mean()
+
+        assert error() < 0.9 * error(interpolator="linear", start=0.85)
+
+    @pytest.mark.parametrize("name", ["prior", "interpolator"])
+    def test_one_kind_is_not_taken_for_the_other(self, tmp_path, name):
+        wrong = {"prior": "emgen-axial", "interpolator": "emgen-small"}
+        config = settings(measured(tmp_path), restore={name: wrong[name]})
+        with pytest.raises(EmgenError, match=f"restore.{name}: .*{wrong[name]}.*give it as"):
+            draft(parse(config))
+        other = load if name == "prior" else load_interpolator
+        with pytest.raises(EmgenError, match=r"expected an? (prior|interpolator), found"):
+            other(wrong[name])
+
+    def test_other_weights_are_another_setting(self, tmp_path):
+        volume = measured(tmp_path)
+        plans = [
+            make(draft(parse(settings(volume, restore={"interpolator": name, "start": 0.8}))))
+            for name in ("emgen-axial", "linear")
+        ]
+        assert plans[0].key != plans[1].key
+        assert plans[1].interpolator is None
+        assert plans[0].interpolator["sha256"] == resolve("emgen-axial").sha256
+
+    def test_the_time_at_which_sampling_begins_is_that_of_its_start(self):
+        def begin(**more):
+            return parse({"run": "a", "input": {"volume": "b"}, "restore": more}).restore.begin
+
+        assert begin() > begin(interpolator="linear") == begin(mode="superres", factor=2)
+        assert begin(start=0.3) == 0.3
+
+    def test_the_shipped_one_is_made_by_its_recipe(self):
+        card, recipe = resolve("emgen-axial"), read("config/prior/emgen-axial.yaml")
+        assert card.architecture == recipe.architecture
+        assert card.facts["steps"] == recipe.optimiser.steps
+        assert card.facts["training"]["optimiser"]["decay"] == recipe.optimiser.decay
+        assert card.facts["training"]["interpolation"] == recipe.interpolation.model_dump(
+            mode="json"
+        )
+        assert not any("fib25_b" in name for name in card.facts["data"])
+
+    def test_blocks_of_other_sizes_agree(self, tmp_path):
+        volume = measured(tmp_path)
+        one = {
+            "grid": {"block": [48, 48, 48]},
+            "output": {"shard": [48, 48, 48], "chunk": [48, 48, 48]},
+        }
+        _, whole = restore(tmp_path / "a", settings(volume, **one))
+        _, parts = restore(tmp_path / "b", settings(volume))
+        assert np.abs(whole.astype(float) - parts).mean() < 1
