@@ -29,9 +29,10 @@ from emgen.psf import Kernel, gaussian, nested
 from emgen.tiles import planes
 
 ROUNDS, RELAXATION = (
-    12,
-    2.0,
+    8,
+    1.5,
 )  # of the fit, and how far each goes beyond what it finds: the way is slow
+ELLIPTIC = 1  # rounds at the end that tell the axes apart; many would drift into a line
 PULL = 0.5  # time to which restored sections are taken back and from which the prior denoises them
 START, STEPS, SMALLEST_NOISE = 0.5, 6, 0.02
 NARROWEST, WIDEST = 0.2, 10.0  # standard deviations in pixels
@@ -99,7 +100,13 @@ def fit(y: Tensor, velocity: sampler.Velocity, sigma: float, seed: int = 0) -> E
         )
         x = sampler.denoised(PULL * x + (1 - PULL) * eps(STEPS), PULL, velocity)
         found = between(x.cpu().numpy(), blurred, covariance)
-        covariance = _inside(covariance + RELAXATION * (found - covariance))
+        if step < ROUNDS - ELLIPTIC:
+            mean = np.trace(covariance) / 2
+            covariance = np.eye(2) * max(
+                mean + RELAXATION * (np.trace(found) / 2 - mean), NARROWEST**2
+            )
+        else:
+            covariance = found
     return Ellipse.of(covariance)
 
 
@@ -143,6 +150,6 @@ def _crops(plan: Plan, measured: Measured) -> npt.NDArray[np.float32]:
     sections = []
     for sample, box in zip(read_samples(measured), sample_boxes(measured.shape), strict=True):
         there = [k for k in range(len(sample)) if box.start[0] + k not in plan.lost]
-        sections += [sample[there[len(there) // 2], :height, :width]] if there else []
+        sections += [sample[k, :height, :width] for k in there[:: max(1, len(there) // CROPS)]]
     sections.sort(key=lambda section: float(-section.astype(np.float64).std()))
     return np.stack(sections[:CROPS]).astype(np.float32)
