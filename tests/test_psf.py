@@ -103,8 +103,20 @@ def test_an_ellipse_is_its_covariance():
     assert found.angle == pytest.approx(np.degrees(0.5))
 
 
+ROUGH = pytest.mark.xfail(
+    strict=True, reason="a round blur of few small sections is found as an ellipse"
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("true", [(2.0, 2.0, 0), (3.0, 1.5, 30)])
+@pytest.mark.parametrize(
+    "true",
+    [
+        pytest.param((1.0, 1.0, 0), marks=ROUGH),
+        pytest.param((2.0, 2.0, 0), marks=ROUGH),
+        (3.0, 1.5, 30),
+    ],
+)
 def test_an_unknown_blur_is_found_and_undone(fib25, true):
     truth = fib25[:6]
     soft = blurred(truth, true)
@@ -120,7 +132,7 @@ def test_an_unknown_blur_is_found_and_undone(fib25, true):
         )
         ** 0.5
     )
-    np.testing.assert_allclose(spread, sorted(true[:2]), rtol=0.45)
+    np.testing.assert_allclose(spread, sorted(true[:2]), rtol=0.35)
     error = [np.square(each.astype(float) - truth).mean() for each in (found.mean, soft)]
     assert error[0] < error[1] / 1.2
 
