@@ -16,13 +16,13 @@ import torch
 
 from emgen.blind import measure
 from emgen.config import parse
-from emgen.draft import draft
+from emgen.draft import draft, refuse_wide
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.grid import Block
 from emgen.intensity import store
 from emgen.plan import Plan, make
-from emgen.psf import nested
+from emgen.psf import checked, nested
 from emgen.restore import Restorer
 from emgen.stitch import blend
 
@@ -141,9 +141,13 @@ def _restored(
         }
     )
     found = draft(config, measured)
-    plan = make(found if kernel is None else replace(found, psf=nested(kernel / kernel.sum())))
+    if kernel is not None:
+        found = replace(found, psf=nested(checked(kernel, "psf")))
+    plan = make(found)
     if found.blind:
         plan = replace(plan, psf=measure(plan, measured, device).kernel)
+    if plan.psf is not None:
+        refuse_wide(plan.psf, plan.grid)
     mean, std = _blocks(plan, Restorer(plan, device, workers), measured)
     if image.ndim == 2:
         mean, std = mean[0], None if std is None else std[0]

@@ -28,17 +28,19 @@ class Detector:
         sigma: standard deviation in the middle, in grey values.
         gain: grey values per electron counted; 0 for noise that is the same everywhere.
         middle: of the grey values.
+        least: standard deviation where nothing is counted.
     """
 
     sigma: float
     gain: float = 0.0
     middle: float = 0.0
+    least: float = 0.0
 
     @classmethod
     def of(cls, noise: Noise, middle: float) -> Self:
         """As the settings say."""
         variance = noise.sigma**2 + noise.gain * max(middle - noise.black, 0.0)
-        return cls(variance**0.5, noise.gain, middle)
+        return cls(variance**0.5, noise.gain, middle, noise.sigma)
 
     @classmethod
     def estimated(cls, samples: Iterable[Grey], middle: float) -> Self:
@@ -73,7 +75,8 @@ class Detector:
     def at(self, grey: Grey) -> npt.NDArray[np.float32]:
         """Standard deviation at every grey value, shape of `grey`."""
         variance = self.sigma**2 + self.gain * (grey.astype(np.float64) - self.middle)
-        return np.sqrt(np.maximum(variance, (DARKEST * self.sigma) ** 2)).astype(np.float32)
+        floor = max(self.least, DARKEST * self.sigma)
+        return np.sqrt(np.maximum(variance, floor**2)).astype(np.float32)
 
 
 def estimate_noise(section: Grey) -> float:

@@ -116,7 +116,7 @@ class Draft:
             return None
         measured = self.measured
         identity = [
-            self.config.input.volume,
+            self.config.input.model_dump(),
             [*measured.shape, *measured.voxel, measured.dtype.str],
             self.config.restore.adapt.model_dump(),
             self.config.restore.seed,
@@ -163,7 +163,10 @@ def draft(config: Config, measured: Measured | None = None) -> Draft:
     grid = cut(config, shape)
     voxel = measured.voxel.scaled([1 / f for f in scale])
     prior, interpolator = _networks(config)
-    found = Draft(config, measured, scale, centre, grid, voxel, prior, _psf(config), interpolator)
+    psf = _psf(config)
+    if psf is not None:
+        refuse_wide(psf, grid)
+    found = Draft(config, measured, scale, centre, grid, voxel, prior, psf, interpolator)
     for key, path in (("qc.reference", config.qc.reference), ("qc.labels", config.qc.labels)):
         if path is not None and Volume.open(path).shape != shape:
             raise EmgenError(
@@ -198,6 +201,17 @@ def cut(config: Config, shape: Zyx) -> Grid:
     z, y, x = config.grid.halo
     halo = (z if config.restore.mode == "isotropic" else 0, y, x)
     return Grid(shape, config.grid.block, halo, config.grid.blocks_per_job)
+
+
+def refuse_wide(psf: Kernel, grid: Grid) -> None:
+    """`EmgenError` if a point spread function reaches beyond the halo: voxels at the edge of a block's core, all of
+    whose neighbours count, would then have been measured by voxels that are not computed with them."""
+    for axis, size in ((1, len(psf)), (2, len(psf[0]))):
+        if size // 2 > grid.halo[axis] and grid.shape[axis] > grid.block[axis]:
+            raise EmgenError(
+                f"the point spread function reaches {size // 2} pixels along {'zyx'[axis]}, the halo {grid.halo[axis]}: set "
+                f"grid.halo to at least {size // 2} there"
+            )
 
 
 def _psf(config: Config) -> Kernel | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, zyx
 
 COLUMNS, WIDTH = 5, 32  # places that every section is looked at, and pixels on a side of each
+BAND = 1 << 24  # pixels of a section that are read at once
 
 Sections = Sequence[int]
 
@@ -26,14 +28,29 @@ def find(measured: Measured) -> tuple[int, ...]:
     for k in range(COLUMNS):
         along = [round((n - min(n, WIDTH)) * k / (COLUMNS - 1)) for n in (height, width)]
         stop = [min(a + WIDTH, n) for a, n in zip(along, (height, width), strict=True)]
-        suspects &= _constant(measured.read(Box(zyx([0, *along]), zyx([depth, *stop]))))
+        suspects &= constant(measured.read(Box(zyx([0, *along]), zyx([depth, *stop]))))
         if not suspects.any():
             return ()
     image = np.flatnonzero(~suspects)
     inner = [int(k) for k in np.flatnonzero(suspects) if len(image) and image[0] < k < image[-1]]
-    return tuple(
-        k for k in inner if _constant(measured.read(Box((k, 0, 0), (k + 1, height, width))))[0]
-    )
+    return tuple(k for k in inner if _lost(measured, k))
+
+
+def _lost(measured: Measured, k: int) -> bool:
+    """Whether section k is constant, looked at in bands until one is not."""
+    _, height, width = measured.shape
+    rows, values = max(1, BAND // width), set()
+    for top in range(0, height, rows):
+        band = measured.read(Box((k, top, 0), (k + 1, min(top + rows, height), width)))
+        values.add(float(band.flat[0]) if np.isfinite(band.flat[0]) else None)
+        if not constant(band)[0] or len(values) > 1:
+            return False
+    return True
+
+
+def among(measured: Measured, wanted: Literal["auto"] | Sections) -> tuple[int, ...]:
+    """The lost sections that `input.lost` says or asks to find. Raises `EmgenError` as `check` does."""
+    return find(measured) if wanted == "auto" else check(wanted, measured.shape[0])
 
 
 def check(lost: Sections, depth: int) -> tuple[int, ...]:
@@ -82,9 +99,10 @@ def filled(
     return result
 
 
-def _constant(sections: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+def constant(sections: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+    """Which sections (z, y, x) have one value all over, or no number at all."""
     flat = sections.reshape(len(sections), -1)
-    constant: npt.NDArray[np.bool_] = (flat == flat[:, :1]).all(axis=1)
+    found: npt.NDArray[np.bool_] = (flat == flat[:, :1]).all(axis=1)
     if flat.dtype.kind == "f":
-        constant |= ~np.isfinite(flat).any(axis=1)
-    return constant
+        found |= ~np.isfinite(flat).any(axis=1)
+    return found

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from emgen import interpolate, lost
 from emgen.config import Config, parse
 from emgen.detector import Detector, typical_noise
-from emgen.draft import Draft, Measured, cut
+from emgen.draft import Draft, Measured, cut, refuse_wide
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.grid import Grid
@@ -31,7 +31,7 @@ from emgen.settings import Noise
 from emgen.volume import Volume
 
 # Part of the resume key: raised whenever the voxels of a block would come out differently.
-METHOD = 2
+METHOD = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Plan:
     """`plan.json`: what every job of a run reads.
 
     Among it what was decided by looking at voxels: the scaling of grey values, the noise in the middle of
-    them and how it grows (see `Detector`), the measured sections that are lost, and the point spread function.
+    them, how it grows and what is left of it in the dark (see `Detector`), the measured sections that are lost, and the point spread function.
     """
 
     config: Config
@@ -53,6 +53,7 @@ class Plan:
     intensity: Intensity
     noise: float
     gain: float
+    least_noise: float
     lost: tuple[int, ...]
     psf: Kernel | None
     prior: dict[str, Any]
@@ -68,10 +69,13 @@ class Plan:
     @property
     def extrapolated(self) -> Box | None:
         """Output sections beyond the last measured one, which nothing on the far side supports."""
-        last = (self.measured_shape[0] - 1) * self.scale[0]
-        if self.config.restore.section != "slice" or last + 1 == self.shape[0]:
+        last = max(k for k in range(self.measured_shape[0]) if k not in self.lost)
+        wide = 1 if self.config.restore.section == "slice" else self.scale[0]
+        first = last * self.scale[0] + wide
+        # sections that are restored one by one do without their neighbours
+        if first == self.shape[0] or self.config.restore.mode != "isotropic":
             return None
-        return Box((last + 1, 0, 0), self.shape)
+        return Box((first, 0, 0), self.shape)
 
     def job_key(self, number: int) -> str:
         """Resume key of a job's block store: the plan's and the blocks in it."""
@@ -79,11 +83,11 @@ class Plan:
         return f"{self.key} blocks {blocks.start} to {blocks.stop}"
 
     def computed(self, outer: Box) -> Box:
-        """What is computed for an outer box: from the network's whole cells on.
+        """What is computed for an outer box: from the networks' whole cells on.
 
-        The network then sees every voxel at the same place in its cell, wherever blocks begin.
+        A network then sees every voxel at the same place in its cell, wherever blocks begin.
         """
-        cell = int(self.prior["cell"])
+        cell = max(int(card["cell"]) for card in (self.prior, self.interpolator) if card)
         # where sections are restored one by one, no plane runs along z
         cells = (cell if self.config.restore.mode == "isotropic" else 1, cell, cell)
         return Box(zyx([a - a % n for a, n in zip(outer.start, cells, strict=True)]), outer.stop)
@@ -91,7 +95,7 @@ class Plan:
     @property
     def detector(self) -> Detector:
         """The noise of the measurement."""
-        return Detector(self.noise, self.gain, self.intensity.middle)
+        return Detector(self.noise, self.gain, self.intensity.middle, self.least_noise)
 
     def support(self, box: Box) -> Box:
         """Measured voxels between which every output voxel of `box` is interpolated."""
@@ -195,9 +199,13 @@ def make(found: Draft, adapted: str | Path | None = None, psf: str | Path | None
     Raises:
         EmgenError: sampled voxels are constant or not finite, or the prior was adapted to other voxels.
     """
-    missing = _lost(found)
+    missing = lost.among(found.measured, found.config.input.lost)
     samples = read_samples(found.measured)
     seen = [sample for sample in _without(samples, found.measured.shape, missing) if sample.size]
+    if not seen:
+        raise EmgenError(
+            f"input.lost: none of the sampled sections of {found.measured.path} is left; check the numbers"
+        )
     try:
         intensity = Intensity.of(seen)
     except ValueError as error:
@@ -213,7 +221,7 @@ def make(found: Draft, adapted: str | Path | None = None, psf: str | Path | None
             f"{adapted} was adapted to other voxels than {found.measured.path} holds now; remove {Path(adapted).parent} "
             "and run again"
         )
-    kernel = found.psf if psf is None else _kernel(psf)
+    kernel = found.psf if psf is None else fitted(psf, found, identified)
     decided = [asdict(intensity), asdict(detector), missing, kernel]
     identity = [METHOD, found.settings, prior.sha256, identified, *decided]
     return Plan(
@@ -228,6 +236,7 @@ def make(found: Draft, adapted: str | Path | None = None, psf: str | Path | None
         intensity=intensity,
         noise=detector.sigma,
         gain=detector.gain,
+        least_noise=detector.least,
         lost=missing,
         psf=kernel,
         prior={"weights": weights, **prior.digest()},
@@ -290,13 +299,6 @@ def create_output(
     )
 
 
-def _lost(found: Draft) -> tuple[int, ...]:
-    wanted, measured = found.config.input.lost, found.measured
-    if wanted == "auto":
-        return lost.find(measured)
-    return lost.check(wanted, measured.shape[0])
-
-
 def _without(
     samples: list[npt.NDArray[Any]], shape: Zyx, missing: tuple[int, ...]
 ) -> list[npt.NDArray[Any]]:
@@ -324,8 +326,20 @@ def _detector(config: Config, samples: list[npt.NDArray[Any]], intensity: Intens
             return Detector(float(restore.noise), 0.0, middle)
 
 
-def _kernel(path: str | Path) -> Kernel:
-    return tuple(map(tuple, json.loads(Path(path).read_text())["kernel"]))
+def fitted(path: str | Path, found: Draft, identified: str) -> Kernel:
+    """The point spread function in a `psf.json`.
+
+    Raises:
+        EmgenError: it was fitted to other voxels than those of `identified`, or is wider than the halo.
+    """
+    facts = json.loads(Path(path).read_text())
+    if facts["input"] != identified:
+        raise EmgenError(
+            f"{path} was fitted to other voxels than {found.measured.path} holds now; remove it and run again"
+        )
+    kernel: Kernel = tuple(map(tuple, facts["kernel"]))
+    refuse_wide(kernel, found.grid)
+    return kernel
 
 
 def _names(tree: Any, prefix: str = "") -> set[str]:

@@ -23,19 +23,26 @@ def read(path: str) -> npt.NDArray[np.float64]:
     import tifffile
 
     try:
-        found = np.asarray(tifffile.imread(Path(path)), np.float64).squeeze()
+        found = np.asarray(tifffile.imread(Path(path)), np.float64)
     except (OSError, ValueError, tifffile.TiffFileError) as error:
         raise EmgenError(f"restore.psf.kernel: {path} cannot be read as a TIFF ({error})") from None
+    while found.ndim > 2 and len(found) == 1:
+        found = found[0]
+    return checked(found, path)
+
+
+def checked(found: npt.NDArray[np.floating], name: str) -> npt.NDArray[np.float64]:
+    """The same, of sum one; `name` is where it came from. Raises `EmgenError` as `read` does."""
     if found.ndim != 2 or not all(n % 2 and n <= LARGEST for n in found.shape):
         raise EmgenError(
-            f"restore.psf.kernel: {path} holds an array of shape {found.shape}; expected a plane (y, x) with an odd "
+            f"restore.psf.kernel: {name} holds an array of shape {found.shape}; expected a plane (y, x) with an odd "
             f"number of pixels each way, so that one is in the middle, and at most {LARGEST}"
         )
     if not (np.isfinite(found).all() and found.sum() > 0):
         raise EmgenError(
-            f"restore.psf.kernel: the values in {path} must be finite, and their sum positive"
+            f"restore.psf.kernel: the values in {name} must be finite, and their sum positive"
         )
-    return np.asarray(found / found.sum())
+    return np.asarray(found / found.sum(), np.float64)
 
 
 def gaussian(sigma_y: float, sigma_x: float, angle: float = 0.0) -> npt.NDArray[np.float64]:

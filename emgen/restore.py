@@ -144,7 +144,7 @@ class Restorer:
             torch.from_numpy(a).to(self.device) for a in (seen, plan.intensity.encode(start))
         )
         if self.interpolator is not None:
-            base = self._learned(base, physics, self.interpolator)
+            base = self._learned(base, self._cover(box), self.interpolator)
         samples = torch.stack(
             [self._sample(k, y, physics, base, box) for k in range(plan.config.restore.samples)]
         )
@@ -195,10 +195,17 @@ class Restorer:
             y, physics, along, eps, start=base, sigma=sigma, t0=restore.begin, steps=restore.calls
         )
 
-    def _learned(self, linear: Tensor, physics: Operator, interpolator: Interpolator) -> Tensor:
+    def _cover(self, box: Box) -> Tensor:
+        """A^T 1 on the box, of sections that it cuts off too: how much of every voxel was measured."""
+        # the widest section, a Gaussian, is made of fewer than three times as many as its thickness
+        grown = box.grow((3 * self.plan.scale[0], 0, 0)).clip(self.plan.shape)
+        physics = known(self.plan, operator(self.plan, grown), self.device)
+        cover = physics.adjoint(torch.ones(physics.footprint.shape, device=self.device))
+        return cover[box.relative_to(grown).slices]
+
+    def _learned(self, linear: Tensor, cover: Tensor, interpolator: Interpolator) -> Tensor:
         """What a learned interpolation makes of a linear one, the mean of what it sees in xz and in yz planes."""
         sigma = self.plan.noise / self.plan.intensity.unit
-        cover = physics.adjoint(linear.new_ones(physics.footprint.shape))
         batch, workers = self._sharing()
 
         def planes(inputs: Tensor) -> Tensor:
@@ -245,7 +252,7 @@ def _same(card: Card, planned: dict[str, Any]) -> None:
     """`EmgenError` unless weights are what they were when the run was planned."""
     if card.sha256 != planned["sha256"]:
         raise EmgenError(
-            f"the prior {card.name} has changed since the run was planned: expected sha256 "
+            f"the file of {card.name} has changed since the run was planned: expected sha256 "
             f"{planned['sha256'][:12]}…, found {card.sha256[:12]}…. Restore the file, or use another `run` name"
         )
 

@@ -117,7 +117,7 @@ def em_generalist(
         z = t z + (1 - t) eps                  fresh
         x = z + (1 - t) v(z, t)                t = k / steps
 
-    B = `A.pinv`: interpolation of the residual where the operator samples, A^T for a blur. As
+    B = `A.pinv`: interpolation of the residual where the operator samples, the residual itself for a blur. As
     published the planes are xy without data, xz and yz with. Returns the network's last output,
     which need not agree with y. Raises `ValueError` unless steps >= 1 and every plane has its word.
     """

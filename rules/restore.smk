@@ -25,6 +25,7 @@ rule adapt:
     params:
         # no more than the adaptation depends on: other runs on the same input shall find it
         volume=CONFIG.input.volume,
+        lost=CONFIG.input.lost,
         prior=str(DRAFT.prior.path.resolve()),
         steps=CONFIG.restore.adapt.steps,
         seed=CONFIG.restore.seed,
@@ -55,8 +56,15 @@ rule psf:
         runtime=60,
         gpu_slot=1,
     params:
-        # no QC: other checks must not fit it anew
-        settings=CONFIG.model_dump(mode="json", exclude={"qc"}),
+        # no more than the fit depends on: other settings must not fit it anew
+        settings=CONFIG.model_dump(
+            mode="json",
+            include={
+                "input": True,
+                "restore": {"mode", "psf", "noise", "prior", "seed"},
+            },
+        ),
+        prior=DRAFT.prior.sha256,
         version=__version__,
     message:
         "Fitting the point spread function to the input"

@@ -18,6 +18,7 @@ with logged(snakemake.log[0]), claimed_device() as device:
         Path(params.folder),
         snakemake.wildcards.name,
         device,
+        params.lost,
     )
     shutil.copyfile(card.path, output.weights)
     shutil.copyfile(card.path.with_suffix(".json"), output.card)

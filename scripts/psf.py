@@ -12,9 +12,10 @@ from emgen.plan import make
 from emgen.restore import claimed_device
 
 with logged(snakemake.log[0]), claimed_device() as device:
-    found = draft(parse(snakemake.params.settings))
-    ellipse = measure(make(found), found.measured, device)
-    facts = {**asdict(ellipse), "kernel": ellipse.kernel}
+    found = draft(parse({"run": "psf", **snakemake.params.settings}))
+    plan = make(found)
+    ellipse = measure(plan, found.measured, device)
+    facts = {"input": plan.fingerprint, **asdict(ellipse), "kernel": ellipse.kernel}
     Path(snakemake.output.psf).write_text(json.dumps(facts) + "\n")
     print(
         f"sigma {ellipse.sigma[0]:.2f} and {ellipse.sigma[1]:.2f} pixels, turned by {ellipse.angle:.0f} degrees"

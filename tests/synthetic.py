@@ -68,6 +68,7 @@ def run(
         intensity=Intensity.of([truth]),
         noise=noise,
         gain=0.0,
+        least_noise=0.0,
         lost=(),
         psf=None,
         prior={"name": "none", "sha256": "0" * 64},

@@ -48,6 +48,19 @@ def test_sections_are_learnt_from_or_held_out_and_never_both(volume):
     assert all(each.path == str(volume) for each in (*found.sources, *found.validation))
 
 
+def test_lost_sections_are_neither_learnt_from_nor_held_out(volume):
+    found = recipe("a", resolve("emgen-small"), Volume.open(volume), 4, 0, gone=(1, 3))
+    ends = [each.sections for each in found.sources], [each.sections for each in found.validation]
+    assert ends == ([(0, 1), (4, 6)], [(2, 3)])
+    with pytest.raises(EmgenError, match=r"at least 4 sections.*of which 3 sections are lost"):
+        recipe("a", resolve("emgen-small"), Volume.open(volume), 4, 0, gone=(1, 3, 5))
+
+
+def test_another_adaptation_for_other_lost_sections(volume):
+    config = settings(volume, restore={"adapt": STEPS}, input={"lost": [2]})
+    assert draft(parse(config)).adaptation != planned(volume).adaptation
+
+
 def test_the_same_input_and_settings_have_one_adapted_prior(volume):
     name = planned(volume).adaptation
     assert name == planned(volume, samples=4, steps=7, start=0.5).adaptation

@@ -20,9 +20,9 @@ def test_white_noise_is_estimated_also_where_there_are_edges(sigma):
 @given(st.floats(0, 5), st.floats(0.1, 20), st.floats(-20, 20), st.floats(60, 200))
 def test_the_variance_is_that_of_the_settings_at_every_grey_value(gain, sigma, black, middle):
     detector = Detector.of(Noise(gain=gain, sigma=sigma, black=black), middle)
-    grey = np.linspace(max(black, 0), 255, 30)
-    expected = np.sqrt(gain * (grey - black) + sigma**2)
-    floor = 0.1 * detector.sigma
+    grey = np.linspace(black - 9, 255, 30)
+    expected = np.sqrt(gain * np.maximum(grey - black, 0) + sigma**2)
+    floor = max(sigma, 0.1 * detector.sigma)
     np.testing.assert_allclose(detector.at(grey), np.maximum(expected, floor), rtol=1e-4)
 
 

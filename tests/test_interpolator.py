@@ -6,10 +6,11 @@ import tifffile
 import torch
 from runs import measured, restore, settings
 
-from emgen.arrays import isotropic
+from emgen.arrays import Array, isotropic
 from emgen.config import parse
 from emgen.draft import draft
 from emgen.errors import EmgenError
+from emgen.geometry import Box
 from emgen.operators import Gaussian, Mean, Slice
 from emgen.plan import make
 from emgen.prior import interpolation, patches
@@ -93,8 +94,6 @@ class TestInputs:
                 "grid": {"block": [40, 44, 48]},
             }
         )
-        from emgen.arrays import Array
-
         plan = make(draft(config, Array(measured_)))
         restorer = Restorer(plan)
         spy = Spy(**SMALL, beside=22).requires_grad_(False)
@@ -105,6 +104,16 @@ class TestInputs:
         expected = inputs[22].clone()
         expected[:-1] = (expected[:-1] - low) / scale - 1
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("section", ["slice", "mean", "gaussian"])
+    def test_a_block_has_the_cover_of_the_whole_volume(self, section):
+        restore_ = {"factor": 4, "section": section, "steps": 1}
+        config = {"run": "a", "input": {"volume": "array", "lost": [3]}, "restore": restore_}
+        voxels = np.random.default_rng(0).integers(0, 255, (9, 20, 24)).astype(np.uint8)
+        restorer = Restorer(make(draft(parse(config), Array(voxels))))
+        whole = restorer._cover(Box.whole(restorer.plan.shape))
+        for box in (Box((5, 0, 0), (23, 20, 24)), Box((18, 3, 2), (36, 9, 20))):
+            assert torch.equal(restorer._cover(box), whole[box.slices])
 
     def test_lost_sections_have_no_cover_and_are_interpolated(self):
         truth = torch.from_numpy(smooth())
@@ -172,6 +181,11 @@ class TestLearning:
     def test_anisotropic_sources_are_refused(self, tmp_path):
         recipe = small_recipe(tmp_path, voxel=(20, 8, 8))
         with pytest.raises(EmgenError, match=r"learnt from isotropic volumes.*tissue.tif"):
+            train(recipe, tmp_path / "run")
+
+    def test_volumes_with_fewer_planes_than_it_sees_are_refused(self, tmp_path):
+        recipe = small_recipe(tmp_path, interpolation={"beside": 16, "factors": (2, 6)})
+        with pytest.raises(EmgenError, match=r"sees 33 planes.*tissue.tif"):
             train(recipe, tmp_path / "run")
 
 

@@ -33,6 +33,13 @@ def test_sections_of_any_one_value_are_found(value):
     assert lost.find(Array(emptied([4], value, np.float32))) == (4,)
 
 
+def test_a_section_is_looked_at_band_by_band(monkeypatch):
+    monkeypatch.setattr(lost, "BAND", 3 * 50)
+    voxels = emptied([4, 6])
+    voxels[6, 20:] = 9  # two grey values, each all over its bands
+    assert lost.find(Array(voxels)) == (4,)
+
+
 def test_a_section_with_a_single_voxel_is_not_lost():
     voxels = emptied([4])
     voxels[4, 17, 23] = 1

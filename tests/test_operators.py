@@ -174,6 +174,9 @@ def test_what_is_lost_binds_nothing(whole: Operator) -> None:
     assert torch.equal(A(h)[known.flatten()], whole(h)[known.flatten()])
     assert torch.isclose((A(h) * y).sum(), (h * A.adjoint(y)).sum())
     assert torch.equal(A.pinv(y), A.pinv(other))
+    box = Box((2, 3, 0), (7, 11, 12))
+    inner = A.restricted(box)
+    torch.testing.assert_close(inner(h[box.slices]), A(h)[inner.footprint.slices])
 
 
 @every_operator

@@ -175,3 +175,6 @@ def test_only_sections_beyond_the_last_measured_one_are_extrapolated(tmp_path):
     volume = measured(tmp_path)
     assert make(draft(config(volume))).extrapolated == Box((13, 0, 0), (15, 20, 22))
     assert make(draft(config(volume, restore={"section": "mean"}))).extrapolated is None
+    for section, first in (("slice", 10), ("mean", 12)):
+        lost = config(volume, restore={"section": section}, input={"lost": [4]})
+        assert make(draft(lost)).extrapolated == Box((first, 0, 0), (15, 20, 22))

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -12,6 +14,7 @@ from emgen.blind import Ellipse, between
 from emgen.config import parse
 from emgen.draft import draft
 from emgen.errors import EmgenError
+from emgen.plan import make
 from emgen.psf import gaussian, read
 
 WIDE = {
@@ -55,6 +58,43 @@ def test_a_file_that_is_no_kernel_is_refused(tmp_path, array, words):
     with pytest.raises(EmgenError) as error:
         read(str(tmp_path / "psf.tif"))
     assert words in str(error.value)
+
+
+def test_a_line_is_a_kernel_too_and_an_array_is_checked_like_a_file(tmp_path, fib25):
+    line = np.ones((1, 7))
+    tifffile.imwrite(tmp_path / "psf.tif", line, photometric="minisblack")
+    np.testing.assert_array_equal(read(str(tmp_path / "psf.tif")), line / 7)
+    image = fib25[0].astype(np.float32)
+    by_array = deblur(image, line, steps=1)
+    assert by_array.plan.psf == ((1 / 7,) * 7,)
+    with pytest.raises(EmgenError, match="psf holds an array of shape"):
+        deblur(image, np.ones((2, 2)))
+
+
+def test_a_function_wider_than_the_halo_is_refused_where_blocks_meet(tmp_path):
+    volume = measured(tmp_path)  # 40 x 40 pixels
+    with pytest.raises(EmgenError, match=r"reaches 9 pixels along y, the halo 8: set grid.halo"):
+        draft(
+            parse(
+                deblurred(volume, {"sigma": 3.0})
+                | {
+                    "grid": {"block": [16, 32, 32], "halo": [4, 8, 8]},
+                    "output": {"shard": [16, 32, 32], "chunk": [16, 32, 32]},
+                }
+            )
+        )
+    draft(parse(deblurred(volume, {"sigma": 3.0})))  # one block is the whole section
+
+
+def test_what_was_fitted_to_other_voxels_is_refused(tmp_path):
+    found = draft(parse(deblurred(measured(tmp_path), "blind")))
+    kernel = gaussian(1.0, 1.0).tolist()
+    path = tmp_path / "psf.json"
+    path.write_text(json.dumps({"input": make(found).fingerprint, "kernel": kernel}))
+    assert make(found, psf=path).psf == tuple(map(tuple, kernel))
+    path.write_text(json.dumps({"input": "another", "kernel": kernel}))
+    with pytest.raises(EmgenError, match=r"psf.json was fitted to other voxels"):
+        make(found, psf=path)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

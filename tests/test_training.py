@@ -439,6 +439,12 @@ class TestTraining:
         assert first["psnr_db"] == base.facts["validation_denoise_psnr_db"]
         assert card.architecture == base.architecture
 
+    def test_another_network_than_that_of_the_first_weights_is_refused(self, tissue, tmp_path):
+        base = train(made(tissue), tmp_path / "base")
+        other = {**made(tissue, name="q").model_dump(), "network": {"channels": [8, 24]}}
+        with pytest.raises(EmgenError, match=r"not that of .*: channels .*8, 24"):
+            train(Recipe.model_validate(other), tmp_path / "more", initial=str(base.path))
+
     def test_a_full_disk_loses_nothing_before_the_last_checkpoint(self, tissue, tmp_path):
         path, run = written(tissue), tmp_path / "run"
         assert main(["train", str(path), "--output", str(run)]) == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from emgen.geometry import Box
 from emgen.operators.operator import Operator
 
 
@@ -23,6 +24,13 @@ class Masked:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.operator, name)
+
+    def restricted(self, box: Box) -> Masked:
+        """The same on another box, of the same volume and within this one."""
+        inner = self.operator.restricted(box)
+        inside = inner.footprint.relative_to(self.operator.footprint).slices
+        whole = self.known.expand(self.operator.footprint.shape)
+        return Masked(inner, whole[inside])
 
     def __call__(self, x: Tensor) -> Tensor:
         """A x, and zero where it was lost."""

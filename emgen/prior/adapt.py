@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from emgen import lost
 from emgen.errors import EmgenError
 from emgen.plan import fingerprint, read_samples
 from emgen.prior import progress
@@ -19,8 +22,10 @@ SMALLEST, SMALLEST_PLANE = 4, 24  # some to learn from, others to be judged by
 RATE, PATCH = 2e-4, 64
 
 
-def recipe(name: str, base: Card, measured: Volume, steps: int, seed: int) -> Recipe:
-    """What is learnt, and what is held out: an eighth of the sections, in the middle.
+def recipe(
+    name: str, base: Card, measured: Volume, steps: int, seed: int, gone: Collection[int] = ()
+) -> Recipe:
+    """What is learnt, and what is held out: an eighth of the sections, in the middle; never those that are `gone`.
 
     Raises:
         EmgenError: the volume has too few sections, or the prior is a diffusion model.
@@ -30,25 +35,28 @@ def recipe(name: str, base: Card, measured: Volume, steps: int, seed: int) -> Re
             f"the prior {base.name} predicts noise, as diffusion models do, and restore.adapt trains flows; use a flow prior, "
             "or remove restore.adapt"
         )
-    sections, height, width = measured.shape
+    there = [k for k in range(measured.shape[0]) if k not in gone]
+    sections, (height, width) = len(there), measured.shape[1:]
     if sections < SMALLEST or min(height, width) < SMALLEST_PLANE:
         raise EmgenError(
             f"restore.adapt needs at least {SMALLEST} sections of {SMALLEST_PLANE} x {SMALLEST_PLANE} pixels, {measured.path} has "
-            f"shape {measured.shape}; remove restore.adapt"
+            f"shape {measured.shape}{f', of which {len(gone)} sections are lost' if gone else ''}; remove restore.adapt"
         )
     count = max(1, sections // 8)
     first = (sections - count) // 2
 
-    def part(start: int, stop: int) -> SourceRecipe:
+    def parts(numbers: list[int]) -> tuple[SourceRecipe, ...]:
         # in the plane only, whatever the metadata say of z
-        return SourceRecipe(path=measured.path, sections=(start, stop), stack=False)
+        return tuple(
+            SourceRecipe(path=measured.path, sections=ends, stack=False) for ends in runs(numbers)
+        )
 
     # validation planes are half as large again as patches, and must fit too
     size = min(base.tile or PATCH, *(n * 2 // 3 for n in (height, width)))
     return Recipe(
         name=name,
-        sources=(part(0, first), part(first + count, sections)),
-        validation=(part(first, first + count),),
+        sources=parts([*there[:first], *there[first + count :]]),
+        validation=parts(there[first : first + count]),
         patches=Patches(size=size, zoom=(1.0, 1.0)),
         optimiser=Optimiser(
             rate=RATE, steps=steps, warm_up=max(1, steps // 20), decay=steps // 2, average=0.995
@@ -57,8 +65,22 @@ def recipe(name: str, base: Card, measured: Volume, steps: int, seed: int) -> Re
     )
 
 
+def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Rising numbers as ranges without gaps, each from its first to behind its last."""
+    first = [k for k in numbers if k - 1 not in numbers]
+    last = [k for k in numbers if k + 1 not in numbers]
+    return [(a, b + 1) for a, b in zip(first, last, strict=True)]
+
+
 def adapt(
-    prior: str, volume: str, steps: int, seed: int, folder: Path, name: str, device: str = "cpu"
+    prior: str,
+    volume: str,
+    steps: int,
+    seed: int,
+    folder: Path,
+    name: str,
+    device: str = "cpu",
+    gone: Literal["auto"] | Sequence[int] = "auto",
 ) -> Card:
     """Adapt a prior to a volume; the card says what that did to held-out sections.
 
@@ -72,12 +94,13 @@ def adapt(
         folder: for checkpoints, log and weights; training goes on from what is there.
         name: of the adapted prior.
         device: "cpu" or a CUDA device.
+        gone: sections that hold no image, or "auto" to find them.
 
     Raises:
         EmgenError: too few or too small sections, or the disk is full.
     """
     measured, base = Volume.open(volume), resolve(prior)
-    settings = recipe(name, base, measured, steps, seed)
+    settings = recipe(name, base, measured, steps, seed, lost.among(measured, gone))
     if device != "cpu":
         torch.cuda.set_device(device)
     card = train(settings, folder, initial=prior)
@@ -87,7 +110,7 @@ def adapt(
         "base_sha256": base.sha256,
         "input": fingerprint(measured, read_samples(measured)),
         "steps": card.facts["steps"],
-        "held_out": settings.validation[0].sections,
+        "held_out": [each.sections for each in settings.validation],
         "before_db": progress.read(folder)[0]["psnr_db"],
         "after_db": card.facts["validation_denoise_psnr_db"],
     }

@@ -66,7 +66,7 @@ def load_network(name: str) -> tuple[Network, Card]:
         network.load_state_dict({key: value.float() for key, value in load_file(card.path).items()})
     except (SafetensorError, OSError) as error:
         raise EmgenError(
-            f"the prior {card.path} cannot be read ({error}); it is not a safetensors file, or damaged"
+            f"the weights {card.path} cannot be read ({error}); it is not a safetensors file, or damaged"
         ) from None
     except (RuntimeError, TypeError, ValueError) as error:
         first = str(error).strip().splitlines()

@@ -148,10 +148,16 @@ def _operator(kind: type, truth: Tensor, factor: int) -> Operator:
     return operator
 
 
-def refuse_anisotropic(sources: Sequence[Source]) -> None:
-    """`EmgenError` for sources without depth: nobody knows what was between their sections."""
+def refuse_unfit(sources: Sequence[Source], depth: int) -> None:
+    """`EmgenError` for sources that are no volumes, or have fewer than `depth` planes one behind the other."""
     flat = [source.name for source in sources if len(source.planes) == 1]
     if flat:
         raise EmgenError(
             f"an interpolation is learnt from isotropic volumes, and these are none: {', '.join(flat)}; leave them out"
+        )
+    thin = [f"{source.name} {source.shape}" for source in sources if min(source.shape) < depth]
+    if thin:
+        raise EmgenError(
+            f"the network sees {depth} planes, one behind the other, and these have fewer: {', '.join(thin)}; leave them out, "
+            "or let it see fewer beside its own: interpolation.beside"
         )

@@ -115,7 +115,7 @@ class State:
             tensors = load_file(path)
         except Exception as error:
             raise EmgenError(
-                f"{path} cannot be resumed from: {str(error).splitlines()[0]}; choose another folder"
+                f"{path} cannot be resumed from: {(str(error).splitlines() or [type(error).__name__])[0]}; choose another folder"
             ) from None
         if found != json.loads(json.dumps(identity)):
             changed = sorted(k for k in {*found, *identity} if found.get(k) != identity.get(k))

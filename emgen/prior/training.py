@@ -78,8 +78,7 @@ class Run:
             raise EmgenError(
                 f"optimiser.batch {recipe.optimiser.batch} cannot be shared by {processes} processes; choose a whole multiple"
             )
-        same = initial is not None and initial.interpolates == bool(recipe.interpolation)
-        architecture = initial.architecture if initial and same else recipe.architecture
+        architecture = _architecture(recipe, initial)
         size = recipe.patches.size
         large = size if is_tied(architecture) else 3 * size // 2
         needed = [
@@ -89,7 +88,7 @@ class Run:
         opened = patches.open_all(needed, Path(recipe.data), patches.WHOLE // processes)
         sources, held_out = opened[: len(recipe.sources)], opened[len(recipe.sources) :]
         if recipe.interpolation:
-            interpolation.refuse_anisotropic(opened)
+            interpolation.refuse_unfit(opened, recipe.depth)
         count = -(-VALIDATED // len(held_out))
         fixed = {
             source.name: patches.fixed(source, count, large, recipe.depth) for source in held_out
@@ -229,6 +228,21 @@ def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
             progress.draw_curves(folder)
             progress.draw_samples(folder, state.average, run.fixed)
     return resolve(str(run.weights))
+
+
+def _architecture(recipe: Recipe, initial: Card | None) -> dict[str, Any]:
+    """Of weights of the same kind to begin with, else of the recipe; `EmgenError` where both say, and differ."""
+    wanted = recipe.architecture
+    if initial is None or initial.interpolates != bool(recipe.interpolation):
+        return wanted
+    given = initial.architecture
+    differ = [f"{k} {v} here, {given.get(k)} there" for k, v in wanted.items() if given.get(k) != v]
+    if differ:
+        raise EmgenError(
+            f"the recipe's network is not that of {initial.name}, which it begins with: {'; '.join(differ)}; make them alike, or "
+            "leave one out"
+        )
+    return given
 
 
 def _resume(run: Run, state: State, identity: dict[str, Any]) -> None:
