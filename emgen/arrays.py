@@ -95,8 +95,8 @@ def isotropic(
 def denoise(image: Voxels, noise: Any = "auto", *, lost: Any = "auto", **settings: Any) -> Restored:
     """An image (y, x), or sections (z, y, x) one by one, without its noise.
 
-    `noise` is its standard deviation in grey values, or {"gain": .., "sigma": .., "black": ..}, "poisson" or
-    "auto"; else as `isotropic`.
+    `noise` is its standard deviation in grey values, or {"gain": .., "sigma": .., "black": ..}, "poisson",
+    "correlated" or "auto"; else as `isotropic`.
     """
     return _restored(image, {**settings, "mode": "denoise", "noise": noise}, lost)
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from emgen import interpolate, lost
 from emgen.config import Config, parse
-from emgen.detector import Detector, typical_noise
+from emgen.detector import Detector, correlated_noise, typical_noise
 from emgen.draft import Draft, Measured, cut, refuse_wide
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
@@ -314,6 +314,8 @@ def _without(
 def _detector(config: Config, samples: list[npt.NDArray[Any]], intensity: Intensity) -> Detector:
     restore, middle = config.restore, intensity.middle
     match restore.noise:
+        case "correlated":
+            return Detector(correlated_noise(samples), 0.0, middle)
         case "poisson":
             return Detector.estimated(samples, middle)
         case "auto" if restore.mode in ("isotropic", "superres"):

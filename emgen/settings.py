@@ -175,13 +175,14 @@ class Restore(Settings):
         ),
     ] = 1
     noise: Annotated[
-        Literal["auto", "poisson"] | Annotated[float, Field(ge=0)] | Noise,
+        Literal["auto", "poisson", "correlated"] | Annotated[float, Field(ge=0)] | Noise,
         Field(
             description=(
                 "Standard deviation of the measurement noise in grey values, or {gain, sigma, black} where it grows with "
                 "brightness: variance gain * (grey - black) + sigma^2. auto: one number, estimated from the input for denoise "
                 "and deblur; 0 for isotropic and superres, which returns measured sections unchanged. poisson: gain and sigma "
-                "are estimated."
+                "are estimated. correlated: one number, estimated for noise that neighbouring pixels share, as in fast scans; "
+                "auto takes such noise for detail and leaves it."
             )
         ),
     ] = "auto"

@@ -4,7 +4,7 @@ import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emgen.detector import Detector, estimate_noise, typical_noise
+from emgen.detector import Detector, correlated_noise, estimate_noise, typical_noise
 from emgen.settings import Noise
 
 
@@ -24,6 +24,25 @@ def test_the_variance_is_that_of_the_settings_at_every_grey_value(gain, sigma, b
     expected = np.sqrt(gain * np.maximum(grey - black, 0) + sigma**2)
     floor = max(sigma, 0.1 * detector.sigma)
     np.testing.assert_allclose(detector.at(grey), np.maximum(expected, floor), rtol=1e-4)
+
+
+@pytest.mark.parametrize("sigma", [15.0, 40.0])
+def test_noise_that_neighbours_share_is_estimated_where_the_white_estimate_misses_it(sigma):
+    rng = np.random.default_rng(3)
+    clean = 120 + 300 * scipy.ndimage.gaussian_filter(rng.normal(size=(6, 160, 160)), (0, 4, 4))
+    shared = scipy.ndimage.gaussian_filter(rng.normal(size=clean.shape), (0, 0.5, 0.8))
+    noisy = clean + sigma * shared / shared.std()
+    assert typical_noise([noisy]) < 0.5 * sigma
+    assert sigma < correlated_noise([noisy]) < 1.8 * sigma
+    turned = [noisy[:, ::-1], 3 * noisy[:, :, ::-1] - 40]
+    found = correlated_noise([noisy])
+    assert correlated_noise(turned[:1]) == pytest.approx(found, rel=1e-6)
+    assert correlated_noise(turned[1:]) == pytest.approx(3 * found, rel=1e-6)
+
+
+def test_sections_too_small_for_correlated_noise_are_taken_as_white():
+    noisy = np.random.default_rng(4).normal(size=(3, 12, 90))
+    assert correlated_noise([noisy]) == typical_noise([noisy])
 
 
 @pytest.mark.parametrize(("gain", "sigma"), [(0.5, 3.0), (2.0, 1.0), (1.0, 8.0)])
