@@ -88,7 +88,7 @@ def denoisers(truth: Sections, y: Sections, sigma: float | None) -> dict[str, Me
                 y,
             ),
         ),
-        **_bm3d(y, level),
+        **_bm3d(truth, y, level),
         **{
             f"ours, noise {name}": lambda noise=noise: denoise(y, noise).mean
             for name, noise in own.items()
@@ -97,13 +97,17 @@ def denoisers(truth: Sections, y: Sections, sigma: float | None) -> dict[str, Me
     }
 
 
-def _bm3d(y: Sections, sigma: float) -> dict[str, Method]:
+def _bm3d(truth: Sections, y: Sections, sigma: float) -> dict[str, Method]:
     """Only where the package bm3d is installed, whose licence forbids commercial use."""
     try:
         from bm3d import bm3d
     except ImportError:
         return {}
-    return {"BM3D": lambda: each(lambda a: bm3d(a, sigma / 255), y)}
+    return {
+        "BM3D": lambda: best(
+            truth, [0.8, 1.0, 1.3, 1.8], lambda k: each(lambda a: bm3d(a, k * sigma / 255), y)
+        )
+    }
 
 
 def enlargers(truth: Sections, y: Sections, factor: int) -> dict[str, Method]:

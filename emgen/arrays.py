@@ -161,7 +161,8 @@ def _blocks(
     threads, grid = torch.get_num_threads(), plan.grid
     torch.set_num_threads(1)  # as in the workflow: the order of every sum is fixed
     try:
-        fields = [restorer.block(grid[index].outer, measured)[0] for index in range(len(grid))]
+        outers = [grid[index].outer for index in range(len(grid))]
+        fields = [restorer.block(outer, restorer.fetch(outer, measured)) for outer in outers]
     finally:
         torch.set_num_threads(threads)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -159,13 +161,16 @@ class Restorer:
             std * plan.intensity.unit,
         )
 
-    def block(self, outer: Box, measured: Measured) -> tuple[Fields, bool]:
-        """Restore the outer box of a block, and say whether it is empty."""
+    def fetch(self, outer: Box, measured: Measured) -> npt.NDArray[Any]:
+        """The measured voxels that the outer box of a block is restored from."""
+        support = self.plan.support(self.plan.computed(outer))
+        return self.plan.filled(measured.read(support), support)
+
+    def block(self, outer: Box, voxels: npt.NDArray[Any]) -> Fields:
+        """Restore the outer box of a block from what was fetched for it."""
         grown = self.plan.computed(outer)
-        support = self.plan.support(grown)
-        voxels = self.plan.filled(measured.read(support), support)
         inside = outer.relative_to(grown).slices
-        return {name: v[inside] for name, v in self(grown, voxels).items()}, is_empty(voxels)
+        return {name: v[inside] for name, v in self(grown, voxels).items()}
 
     def _sample(self, sample: int, y: Tensor, physics: Operator, base: Tensor, box: Box) -> Tensor:
         restore = self.plan.config.restore
@@ -329,17 +334,32 @@ def restore_job(
     results, measured = open_results(plan, number, path), Volume.open(plan.config.input.volume)
     restorer = Restorer(plan, device, workers)
     facts = {"blocks": len(plan.grid.job(number)), "found": 0, "empty": 0, "voxels": 0}
+    todo = []
     for place, index in enumerate(plan.grid.job(number)):
         if results.done(place):
             facts["found"] += 1
             say(f"block {index}: found from an earlier start")
-            continue
-        outer = plan.grid[index].outer
-        fields, empty = restorer.block(outer, measured)
-        results.write(place, fields)
-        facts["empty"] += empty
-        facts["voxels"] += outer.size
-        say(
-            f"block {index} ({place + 1} of {facts['blocks']}): {'empty, passed through' if empty else 'restored'}"
-        )
+        else:
+            todo.append((place, index, plan.grid[index].outer))
+    # while one block is computed the next is read and the last one written: a GPU never waits for the disk
+    with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as disk:
+        coming: deque[Future[npt.NDArray[Any]]] = deque()
+        written: Future[None] | None = None
+        for k, (place, index, outer) in enumerate(todo):
+            coming += [
+                disk.submit(restorer.fetch, each, measured)
+                for _, _, each in todo[k + len(coming) : k + 2]
+            ]
+            voxels = coming.popleft().result()
+            fields, empty = restorer.block(outer, voxels), is_empty(voxels)
+            if written is not None:
+                written.result()
+            written = disk.submit(results.write, place, fields)
+            facts["empty"] += empty
+            facts["voxels"] += outer.size
+            say(
+                f"block {index} ({place + 1} of {facts['blocks']}): {'empty, passed through' if empty else 'restored'}"
+            )
+        if written is not None:
+            written.result()
     return facts

@@ -98,7 +98,8 @@ class TestInputs:
         restorer = Restorer(plan)
         spy = Spy(**SMALL, beside=22).requires_grad_(False)
         restorer.__dict__["interpolator"] = spy
-        restorer.block(plan.grid[0].outer, Array(measured_))
+        outer = plan.grid[0].outer
+        restorer.block(outer, restorer.fetch(outer, Array(measured_)))
         scale, low = plan.intensity.unit, plan.intensity.low
         found = torch.cat(seen[: len(seen) // 2])[22]
         expected = inputs[22].clone()
