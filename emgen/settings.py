@@ -162,8 +162,11 @@ class Restore(Settings):
         float,
         Field(
             ge=0,
-            le=2,
-            description="em-generalist: exponent of the data step (1 - t)^alpha, larger trusts the measurement less; dps: scale of the gradient.",
+            le=1000,
+            description=(
+                "em-generalist: exponent of the data step (1 - t)^alpha, up to 2, larger trusts the measurement less; dps: scale "
+                "of the gradient, larger trusts it more."
+            ),
         ),
     ] = 0.3
     samples: Annotated[
@@ -218,6 +221,8 @@ class Restore(Settings):
             raise ValueError(f"superres needs `factor: 2`, `3` or `4`; found {self.factor}")
         if self.mode in ("denoise", "deblur") and self.factor not in (None, 1):
             raise ValueError(f"{self.mode} keeps the voxel size; remove `factor: {self.factor}`")
+        if self.sampler == "em-generalist" and self.alpha > 2:
+            raise ValueError(f"alpha must be at most 2 for em-generalist; found {self.alpha:g}")
         if self.adapt.steps and self.mode != "isotropic":
             raise ValueError(
                 f"adapt: the sections of a volume to {self.mode} are what is to be mended; a prior adapted to them would "

@@ -58,6 +58,7 @@ def test_the_schema_refuses_unknown_keys_too():
         ({"restore": {"noise": -1}}, ["restore.noise"]),
         ({"restore": {"mode": "superres"}}, ["superres needs `factor: 2`"]),
         ({"restore": {"mode": "denoise", "factor": 4}}, ["denoise keeps the voxel size"]),
+        ({"restore": {"sampler": "em-generalist", "alpha": 3}}, ["alpha must be at most 2"]),
         ({"grid": {"halo": [16, 16, 200]}}, ["the halo", "must not be larger than the block"]),
         ({"grid": {"block": [100, 128, 128]}}, ["grid.block", "whole multiples of the write unit"]),
         ({"output": {"chunk": [60, 64, 64]}}, ["output.shard", "whole multiples of output.chunk"]),
