@@ -9,7 +9,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.plan import make
 from emgen.restore import Restorer, halved, open_results, operator, restore_job
-from emgen.volume import Volume
+from emgen.volume import BlockStore, Volume
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +219,22 @@ def test_read_gives_the_stored_voxels(result, tmp_path):
     assert result[1].dtype == np.uint8
     with pytest.raises(EmgenError):
         read(tmp_path)
+
+
+def test_a_block_that_cannot_be_written_ends_the_job_and_the_others_stay(
+    volume, tmp_path, monkeypatch
+):
+    plan = make(draft(parse(settings(volume, restore={"steps": 1}))))
+    write = BlockStore.write
+
+    def full(store, place, fields):
+        if place == 1:
+            raise OSError(28, "No space left on device")
+        write(store, place, fields)
+
+    monkeypatch.setattr(BlockStore, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        restore_job(plan, 0, tmp_path / "0.zarr", "cpu", 1, lambda text: None)
+    monkeypatch.setattr(BlockStore, "write", write)
+    facts = restore_job(plan, 0, tmp_path / "0.zarr", "cpu", 1, lambda text: None)
+    assert 1 <= facts["found"] < facts["blocks"] == 4
