@@ -93,19 +93,21 @@ def section_scores(truth: np.ndarray, found: np.ndarray, voxel: VoxelSize) -> di
 
 
 def made_with() -> dict[str, str]:
-    """Commit and machine, for the foot of a table."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
+    """Commit and machine, for the foot of a table; "-dirty" where what is measured is not as in the commit."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
+        )
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "../emgen", "../demo", "*.py")
+    commit = git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         lines = [x for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x]
         name = lines[0].split(":")[1].strip() if lines else name
-    return {"commit": done.stdout.strip(), "machine": f"{os.cpu_count()} cores, {name}"}
+    return {"commit": commit, "machine": f"{os.cpu_count()} cores, {name}"}
 
 
 class Rows:
