@@ -190,7 +190,7 @@ def write(found: list[dict[str, Any]]) -> None:
         "FIB-25 training sample 2, 8 nm, 160 x 160 pixels; PSNR over 255 grey values; SSIM of xz and yz planes; FSC at 0.5",
         "in nm; power of the finest axial detail over the truth's (1 is right); VOI (split + merge, bits) of a fixed segmenter",
         "against the segmentation of the truth, and against the neurons; objects split and merged; share of the voxels whose truth",
-        "lies within 1, 2 and 3 standard deviations of four samples (.68, .95, .997 if errors are normal and the spread is right);",
+        "lies within 1, 2 and 3 standard deviations of four samples (.61, .86, .94 if errors are normal and the spread is right);",
         "seconds, of the axial U-Net with its training. Our networks in bfloat16.",
     ]
     for noise, section, factor in sorted({(r["noise"], r["section"], r["factor"]) for r in found}):

@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     parser.add_argument("--keep", type=Path, help="folder that stays; a temporary one otherwise")
     args = parser.parse_args()
+    if min(args.height, args.width) < 2 * BLOCK:
+        parser.error(f"an image of less than {2 * BLOCK} pixels each way has no blocks to meet")
     with tempfile.TemporaryDirectory() as name:
         folder = args.keep or Path(name)
         folder.mkdir(parents=True, exist_ok=True)

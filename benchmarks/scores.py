@@ -70,7 +70,11 @@ def _segmented(voxels: bytes, shape: tuple[int, ...], voxel: VoxelSize) -> np.nd
 
 
 def coverage(truth: np.ndarray, mean: np.ndarray, std: np.ndarray, samples: int) -> list[float]:
-    """Shares of the voxels that vary whose truth lies within 1, 2 and 3 standard deviations, those of one more sample."""
+    """Shares of the voxels that vary whose truth lies within 1, 2 and 3 standard deviations, those of one more sample.
+
+    With few samples the deviation itself is uncertain: were errors normal and the spread right, they would be those
+    of Student's t with samples - 1 degrees of freedom.
+    """
     varies = std > 0
     off = np.abs(mean.astype(np.float64) - truth)[varies] / std[varies] / (1 + 1 / samples) ** 0.5
     return [round(float((off <= k).mean()), 3) for k in (1, 2, 3)]
@@ -101,7 +105,9 @@ def made_with() -> dict[str, str]:
         )
         return done.stdout.strip()
 
-    changed = git("status", "--porcelain", "--", "../emgen", "../demo", "*.py")
+    changed = git(
+        "status", "--porcelain", "--", "../emgen", "../demo", "../rules", "../scripts", "*.py"
+    )
     commit = git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():

@@ -71,16 +71,16 @@ def denoisers(truth: Sections, y: Sections, sigma: float | None) -> dict[str, Me
         "noisy": lambda: y,
         "Gaussian": lambda: best(
             truth,
-            [0.5, 0.7, 0.9, 1.2, 1.6, 2.2],
+            [0.5, 0.7, 0.9, 1.2, 1.6, 2.2, 3.0],
             lambda s: scipy.ndimage.gaussian_filter(y, (0, s, s)),
         ),
         "median": lambda: best(
-            truth, [3, 5], lambda n: scipy.ndimage.median_filter(y, (1, int(n), int(n)))
+            truth, [3, 5, 7, 9], lambda n: scipy.ndimage.median_filter(y, (1, int(n), int(n)))
         ),
         "non-local means": lambda: best(truth, [0.4, 0.6, 0.8, 1.0, 1.3], nlm),
         "total variation": lambda: best(
             truth,
-            [0.02, 0.04, 0.07, 0.1, 0.15, 0.25],
+            [0.02, 0.04, 0.07, 0.1, 0.15, 0.25, 0.4],
             lambda w: each(lambda a: restoration.denoise_tv_chambolle(a, weight=w), y),
         ),
         "wavelet": lambda: best(
@@ -271,7 +271,7 @@ def main() -> None:
                 row=name,
                 seconds=seconds,
                 seed=SEED,
-                **section_scores(truth, found, VOXEL),
+                **section_scores(truth, found, VoxelSize(5, 5, 5) if "dwell" in task else VOXEL),
             )
     write(table.read())
     if args.focus:

@@ -140,14 +140,12 @@ def _restored(
             "output": {"chunk": block, "shard": block},
         }
     )
-    found = draft(config, measured)
-    if kernel is not None:
-        found = replace(found, psf=nested(checked(kernel, "psf")))
+    found = draft(config, measured, None if kernel is None else nested(checked(kernel, "psf")))
     plan = make(found)
     if found.blind:
-        plan = replace(plan, psf=measure(plan, measured, device).kernel)
-    if plan.psf is not None:
-        refuse_wide(plan.psf, plan.grid)
+        fitted = measure(plan, measured, device).kernel
+        refuse_wide(fitted, plan.grid)
+        plan = replace(plan, psf=fitted)
     mean, std = _blocks(plan, Restorer(plan, device, workers), measured)
     if image.ndim == 2:
         mean, std = mean[0], None if std is None else std[0]

@@ -141,12 +141,13 @@ class Draft:
         return 1500 + (30 * 4 * math.prod(outer) + 8 * PER_PIXEL * plane) // 1_000_000
 
 
-def draft(config: Config, measured: Measured | None = None) -> Draft:
+def draft(config: Config, measured: Measured | None = None, psf: Kernel | None = None) -> Draft:
     """Everything that can be known, and refused, from metadata alone.
 
     Args:
         config: the settings.
         measured: the input, if it is not the volume that the settings name.
+        psf: to deblur, if it is not what the settings say.
 
     Raises:
         EmgenError: the input, prior, reference or labels cannot be used with these settings.
@@ -163,7 +164,7 @@ def draft(config: Config, measured: Measured | None = None) -> Draft:
     grid = cut(config, shape)
     voxel = measured.voxel.scaled([1 / f for f in scale])
     prior, interpolator = _networks(config)
-    psf = _psf(config)
+    psf = psf or _psf(config)
     if psf is not None:
         refuse_wide(psf, grid)
     found = Draft(config, measured, scale, centre, grid, voxel, prior, psf, interpolator)

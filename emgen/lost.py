@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from emgen.draft import Measured
 from emgen.errors import EmgenError
-from emgen.geometry import Box, zyx
+from emgen.geometry import Box, Zyx, zyx
+from emgen.intensity import sample_boxes
 
 COLUMNS, WIDTH = 5, 32  # places that every section is looked at, and pixels on a side of each
 BAND = 1 << 24  # pixels of a section that are read at once
 
 Sections = Sequence[int]
+Grey = npt.NDArray[Any]
 
 
 def find(measured: Measured) -> tuple[int, ...]:
@@ -51,6 +53,15 @@ def _lost(measured: Measured, k: int) -> bool:
 def among(measured: Measured, wanted: Literal["auto"] | Sections) -> tuple[int, ...]:
     """The lost sections that `input.lost` says or asks to find. Raises `EmgenError` as `check` does."""
     return find(measured) if wanted == "auto" else check(wanted, measured.shape[0])
+
+
+def without(samples: Sequence[Grey], shape: Zyx, gone: Sections) -> list[Grey]:
+    """Samples at the places of `sample_boxes(shape)`, less the lost sections; those of which none is left are left out."""
+    kept = [
+        sample[~np.isin(np.arange(box.start[0], box.stop[0]), gone)]
+        for sample, box in zip(samples, sample_boxes(shape), strict=True)
+    ]
+    return [sample for sample in kept if sample.size]
 
 
 def check(lost: Sections, depth: int) -> tuple[int, ...]:

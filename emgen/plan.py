@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import zlib
 from dataclasses import asdict, dataclass
@@ -67,6 +68,14 @@ class Plan:
         return cut(self.config, self.shape)
 
     @property
+    def supported(self) -> tuple[int, int]:
+        """The output sections (first, stop) that measured ones bound on both sides."""
+        first = min(k for k in range(self.measured_shape[0]) if k not in self.lost)
+        isotropic = self.config.restore.mode == "isotropic"
+        stop = self.shape[0] if self.extrapolated is None else self.extrapolated.start[0]
+        return first * self.scale[0] if isotropic else 0, stop
+
+    @property
     def extrapolated(self) -> Box | None:
         """Output sections beyond the last measured one, which nothing on the far side supports."""
         last = max(k for k in range(self.measured_shape[0]) if k not in self.lost)
@@ -87,7 +96,7 @@ class Plan:
 
         A network then sees every voxel at the same place in its cell, wherever blocks begin.
         """
-        cell = max(int(card["cell"]) for card in (self.prior, self.interpolator) if card)
+        cell = math.lcm(*(int(card["cell"]) for card in (self.prior, self.interpolator) if card))
         # where sections are restored one by one, no plane runs along z
         cells = (cell if self.config.restore.mode == "isotropic" else 1, cell, cell)
         return Box(zyx([a - a % n for a, n in zip(outer.start, cells, strict=True)]), outer.stop)
@@ -201,7 +210,7 @@ def make(found: Draft, adapted: str | Path | None = None, psf: str | Path | None
     """
     missing = lost.among(found.measured, found.config.input.lost)
     samples = read_samples(found.measured)
-    seen = [sample for sample in _without(samples, found.measured.shape, missing) if sample.size]
+    seen = lost.without(samples, found.measured.shape, missing)
     if not seen:
         raise EmgenError(
             f"input.lost: none of the sampled sections of {found.measured.path} is left; check the numbers"
@@ -299,18 +308,6 @@ def create_output(
     )
 
 
-def _without(
-    samples: list[npt.NDArray[Any]], shape: Zyx, missing: tuple[int, ...]
-) -> list[npt.NDArray[Any]]:
-    """Samples as `read_samples` makes them, less the lost sections."""
-    if not missing:
-        return samples
-    return [
-        sample[~np.isin(np.arange(box.start[0], box.stop[0]), missing)]
-        for sample, box in zip(samples, sample_boxes(shape), strict=True)
-    ]
-
-
 def _detector(config: Config, samples: list[npt.NDArray[Any]], intensity: Intensity) -> Detector:
     restore, middle = config.restore, intensity.middle
     match restore.noise:
@@ -335,7 +332,7 @@ def fitted(path: str | Path, found: Draft, identified: str) -> Kernel:
         EmgenError: it was fitted to other voxels than those of `identified`, or is wider than the halo.
     """
     facts = json.loads(Path(path).read_text())
-    if facts["input"] != identified:
+    if facts.get("input") != identified:
         raise EmgenError(
             f"{path} was fitted to other voxels than {found.measured.path} holds now; remove it and run again"
         )

@@ -52,6 +52,7 @@ def test_lost_sections_are_neither_learnt_from_nor_held_out(volume):
     found = recipe("a", resolve("emgen-small"), Volume.open(volume), 4, 0, gone=(1, 3))
     ends = [each.sections for each in found.sources], [each.sections for each in found.validation]
     assert ends == ([(0, 1), (4, 6)], [(2, 3)])
+    assert all(each.lost == (1, 3) for each in (*found.sources, *found.validation))
     with pytest.raises(EmgenError, match=r"at least 4 sections.*of which 3 sections are lost"):
         recipe("a", resolve("emgen-small"), Volume.open(volume), 4, 0, gone=(1, 3, 5))
 

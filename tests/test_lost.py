@@ -36,7 +36,7 @@ def test_sections_of_any_one_value_are_found(value):
 def test_a_section_is_looked_at_band_by_band(monkeypatch):
     monkeypatch.setattr(lost, "BAND", 3 * 50)
     voxels = emptied([4, 6])
-    voxels[6, 20:] = 9  # two grey values, each all over its bands
+    voxels[6, 21:] = 9  # two grey values, each all over its bands
     assert lost.find(Array(voxels)) == (4,)
 
 

@@ -69,6 +69,10 @@ def test_a_line_is_a_kernel_too_and_an_array_is_checked_like_a_file(tmp_path, fi
     assert by_array.plan.psf == ((1 / 7,) * 7,)
     with pytest.raises(EmgenError, match="psf holds an array of shape"):
         deblur(image, np.ones((2, 2)))
+    blocks = {"block": (1, 16, 16), "halo": (0, 4, 4)}
+    deblur(image, np.ones((3, 3)), steps=1, **blocks)
+    with pytest.raises(EmgenError, match="reaches 5 pixels"):
+        deblur(image, np.ones((11, 11)), steps=1, **blocks)
 
 
 def test_a_function_wider_than_the_halo_is_refused_where_blocks_meet(tmp_path):

@@ -48,7 +48,8 @@ def recipe(
     def parts(numbers: list[int]) -> tuple[SourceRecipe, ...]:
         # in the plane only, whatever the metadata say of z
         return tuple(
-            SourceRecipe(path=measured.path, sections=ends, stack=False) for ends in runs(numbers)
+            SourceRecipe(path=measured.path, sections=ends, stack=False, lost=tuple(gone))
+            for ends in runs(numbers)
         )
 
     # validation planes are half as large again as patches, and must fit too

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from emgen import lost
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.intensity import Intensity, sample_boxes
-from emgen.lost import constant
 from emgen.prior.recipe import Patches, SourceRecipe
 from emgen.sources import Source as Foreign
 from emgen.sources import open_source
@@ -108,10 +108,7 @@ class Source:
             )
         samples = [read(box) for box in sample_boxes(volume.shape)]
         try:
-            # a section without an image says nothing of the grey values of one that has
-            intensity = Intensity.of(
-                [each for each in _with_image(samples) if each.size] or samples
-            )
+            intensity = Intensity.of(lost.without(samples, volume.shape, recipe.lost))
         except ValueError as error:
             raise EmgenError(f"{where}: {error}") from None
         crc = 0
@@ -188,10 +185,6 @@ def open_all(
     if faults:
         raise EmgenError(f"{len(faults)} of the training sources cannot be used:{''.join(faults)}")
     return found
-
-
-def _with_image(samples: Iterable[Grey]) -> list[Grey]:
-    return [sample[~constant(sample)] for sample in samples]
 
 
 def _is_zarr(where: str) -> bool:

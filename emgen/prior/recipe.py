@@ -1,6 +1,6 @@
 """A recipe: everything a training run depends on, as a YAML file in `config/prior/`.
 
-The same recipe with the same data gives the same weights, bit for bit on one kind of CPU.
+The same recipe with the same data, run once, gives the same weights, bit for bit on one kind of CPU.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class SourceRecipe(_Part):
         voxel_size_nm: (z, y, x), or one number for all; needed where neither file nor entry has it.
         sections: the first, and the one after the last; null is all that follow.
         stack: whether its sections follow each other in z; those that do not give xy planes only.
+        lost: numbers of sections of the whole volume that say nothing of its grey values.
         weight: how often it is drawn, against the others; its number of voxels by default.
         credit: for the card.
     """
@@ -48,6 +49,7 @@ class SourceRecipe(_Part):
     voxel_size_nm: tuple[Nanometres, Nanometres, Nanometres] | None = None
     sections: tuple[Annotated[int, Field(ge=0)], Positive | None] | None = None
     stack: bool | None = None
+    lost: tuple[Annotated[int, Field(ge=0)], ...] = ()
     weight: Annotated[float, Field(gt=0)] | None = None
     credit: str = ""
 
@@ -204,7 +206,7 @@ class Recipe(_Part):
         data: folder of the sources.
         network: arguments of `emgen.prior.network.Prior`, or of `emgen.prior.interpolator.Interpolator`.
         interpolation: makes it the latter that is trained.
-        initial: weights to begin with, as far as their layers are alike, instead of random ones.
+        initial: weights to begin with, instead of random ones: of the same network, or those layers of another kind that are alike.
         precision: of the network while training; auto is bfloat16 on a GPU and float32 on a CPU.
         checkpoint_minutes: between two checkpoints, each of which is validated.
         keep: also keeps the running average of every checkpoint, to measure quality against time.
@@ -282,6 +284,8 @@ class Recipe(_Part):
             for source, each in zip(facts[kind], getattr(self, kind), strict=True):
                 source["path"] = each.name
                 del source["credit"]
+                if not each.lost:
+                    del source["lost"]
         return facts
 
 

@@ -10,6 +10,7 @@ same however many there are.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -232,11 +233,11 @@ def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
 
 def _architecture(recipe: Recipe, initial: Card | None) -> dict[str, Any]:
     """Of weights of the same kind to begin with, else of the recipe; `EmgenError` where both say, and differ."""
-    wanted = recipe.architecture
+    wanted: dict[str, Any] = json.loads(json.dumps(recipe.architecture))
     if initial is None or initial.interpolates != bool(recipe.interpolation):
         return wanted
     given = initial.architecture
-    differ = [f"{k} {v} here, {given.get(k)} there" for k, v in wanted.items() if given.get(k) != v]
+    differ = [f"{k} {v} here, {given[k]} there" for k, v in wanted.items() if given.get(k, v) != v]
     if differ:
         raise EmgenError(
             f"the recipe's network is not that of {initial.name}, which it begins with: {'; '.join(differ)}; make them alike, or "

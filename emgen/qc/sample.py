@@ -121,13 +121,13 @@ class Sample:
         Raises:
             EmgenError: a volume cannot be opened.
         """
-        qc = plan.config.qc
+        qc, part = plan.config.qc, supported(plan)
         return cls(
             plan,
             Volume.open(restored),
             Volume.open(plan.config.input.volume),
             Volume.open(qc.reference) if qc.reference else None,
-            tuple(spread(supported(plan).shape, qc.tile, qc.tiles)),
+            tuple(each.shift(part.start) for each in spread(part.shape, qc.tile, qc.tiles)),
         )
 
     @property
@@ -157,7 +157,5 @@ def baseline(plan: Plan) -> str:
 
 def supported(plan: Plan) -> Box:
     """The output sections that measured ones lie on both sides of."""
-    if plan.extrapolated is None:
-        return Box.whole(plan.shape)
-    depth = plan.extrapolated.start[0]
-    return Box((0, 0, 0), (depth, plan.shape[1], plan.shape[2]))
+    first, stop = plan.supported
+    return Box((first, 0, 0), (stop, plan.shape[1], plan.shape[2]))

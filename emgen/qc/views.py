@@ -54,7 +54,8 @@ def view(plan: Plan) -> View:
     """Around the middle of the volume, at the section that is farthest from a measured one."""
     start = zyx([max(0, (n - FIELD) // 2) for n in plan.shape])
     box = Box(start, zyx([a + FIELD for a in start])).clip(plan.shape)
-    middle = [n // 2 for n in supported(plan).shape]
+    part = supported(plan)
+    middle = [(a + b) // 2 for a, b in zip(part.start, part.stop, strict=True)]
     near = range(
         max(0, middle[0] - plan.scale[0]), min(plan.shape[0], middle[0] + plan.scale[0] + 1)
     )
