@@ -177,7 +177,7 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
         axes[1, column].set_xlabel("factor")
         axes[1, column].set_xticks(sorted({r["factor"] for r in found}))
     handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.savefig(path, dpi=150)
 
 

@@ -111,7 +111,14 @@ def loops(truth: np.ndarray, factor: int) -> list[dict[str, Any]]:
             begun = time.perf_counter()
             found = isotropic(y, factor, steps=steps, precision=precision, block=truth.shape).mean
             spent = time.perf_counter() - begun
-            rows.append(_row(f"ours, {steps} steps, {precision}", truth, found, spent))
+            rows.append(
+                _row(
+                    f"ours, {steps} step{'s' if steps > 1 else ''}, {precision}",
+                    truth,
+                    found,
+                    spent,
+                )
+            )
     return rows
 
 

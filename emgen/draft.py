@@ -22,6 +22,7 @@ from emgen.settings import LINEAR
 from emgen.volume import Volume
 
 ANISOTROPY_TOLERANCE = 0.05
+THREADS = 8  # of a restore job
 BATCH, PER_PIXEL = (
     8 * 160 * 160,
     400,
@@ -133,12 +134,18 @@ class Draft:
         return int((results + 1.34 * math.prod(self.grid.shape)) * per_voxel)
 
     @property
+    def threads(self) -> int:
+        """Threads that a restore job can use, at most `THREADS`: every plane is computed by one."""
+        z, y, _ = self.grid.outer_shape()
+        return min(THREADS, y if self.config.restore.mode == "isotropic" else z)
+
+    @property
     def memory_mb(self) -> int:
-        """Memory of a restore job: some thirty float32 copies of an outer box, what the networks of eight threads
+        """Memory of a restore job: some thirty float32 copies of an outer box, what the networks of all threads
         hold of a batch or of one large plane, and libraries."""
         outer = self.grid.outer_shape()
         plane = max(BATCH, math.prod(sorted(outer)[1:]))
-        return 1500 + (30 * 4 * math.prod(outer) + 8 * PER_PIXEL * plane) // 1_000_000
+        return 1500 + (30 * 4 * math.prod(outer) + self.threads * PER_PIXEL * plane) // 1_000_000
 
 
 def draft(config: Config, measured: Measured | None = None, psf: Kernel | None = None) -> Draft:
