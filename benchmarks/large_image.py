@@ -162,14 +162,14 @@ def write(facts: dict[str, Any]) -> None:
         "",
         "| | |",
         "|---|---|",
-        f"| restore jobs, one thread each, added up | {facts['seconds_restore']:.0f} s, {rate / 1e6:.2f} megapixels per second |",
+        f"| restore jobs | {facts['seconds_restore']:.0f} s, {rate / 1e6:.2f} megapixels per second |",
         f"| whole workflow, with pyramid, QC and report | {facts['seconds_workflow']:.0f} s |",
         f"| peak memory of a restore job | {facts['peak_memory_mb']} MB |",
         f"| PSNR, noisy and restored | {facts['noisy_db']:.2f} and {facts['restored_db']:.2f} dB |",
         f"| seams | {seams[0]}: {seams[1]} |",
         "",
         "Denoising takes one network call. Super-resolution and deblurring take 12, and so about 12 times as long: "
-        f"{12 * facts['seconds_restore'] / 60 / facts['cores']:.0f} minutes on these {facts['cores']} cores for an output of this size (not run).",
+        f"{12 * facts['seconds_restore'] / 60:.0f} minutes on these {facts['cores']} cores for an output of this size (not run).",
     ]
     (HERE / "large_image.md").write_text("\n".join(lines) + "\n")
 

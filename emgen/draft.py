@@ -134,18 +134,13 @@ class Draft:
         return int((results + 1.34 * math.prod(self.grid.shape)) * per_voxel)
 
     @property
-    def threads(self) -> int:
-        """Threads that a restore job can use, at most `THREADS`: every plane is computed by one."""
-        z, y, _ = self.grid.outer_shape()
-        return min(THREADS, y if self.config.restore.mode == "isotropic" else z)
-
-    @property
     def memory_mb(self) -> int:
-        """Memory of a restore job: some thirty float32 copies of an outer box, what the networks of all threads
-        hold of a batch or of one large plane, and libraries."""
+        """Memory of a restore job: some thirty float32 copies of the outer boxes that eight threads share, what their
+        networks hold of a batch or of one large plane, and libraries."""
         outer = self.grid.outer_shape()
         plane = max(BATCH, math.prod(sorted(outer)[1:]))
-        return 1500 + (30 * 4 * math.prod(outer) + self.threads * PER_PIXEL * plane) // 1_000_000
+        copies = 30 * 4 * math.prod(outer) * abreast(self.config, self.grid, THREADS)
+        return 1500 + (copies + THREADS * PER_PIXEL * plane) // 1_000_000
 
 
 def draft(config: Config, measured: Measured | None = None, psf: Kernel | None = None) -> Draft:
@@ -209,6 +204,12 @@ def cut(config: Config, shape: Zyx) -> Grid:
     z, y, x = config.grid.halo
     halo = (z if config.restore.mode == "isotropic" else 0, y, x)
     return Grid(shape, config.grid.block, halo, config.grid.blocks_per_job)
+
+
+def abreast(config: Config, grid: Grid, workers: int) -> int:
+    """Blocks to restore at a time, so that every worker has a plane: more than one where blocks are thin."""
+    z, y, _ = grid.outer_shape()
+    return max(1, workers // (y if config.restore.mode == "isotropic" else z))
 
 
 def refuse_wide(psf: Kernel, grid: Grid) -> None:

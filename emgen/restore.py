@@ -9,13 +9,13 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from emgen import noise, sampler
-from emgen.draft import Measured
+from emgen.draft import Measured, abreast
 from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.intensity import store
@@ -103,6 +103,10 @@ class Restorer:
         interpolator, card = load_interpolator(self.plan.interpolator["weights"])
         _same(card, self.plan.interpolator)
         return interpolator.to(self.device).requires_grad_(False)
+
+    def load(self) -> None:
+        """Read the networks now, and not when the first block needs them."""
+        _ = self.prior, self.interpolator
 
     def network(self, x: Tensor, t: float) -> Tensor:
         """The prior's velocity on a stack of planes (n, 1, height, width)."""
@@ -341,25 +345,25 @@ def restore_job(
             say(f"block {index}: found from an earlier start")
         else:
             todo.append((place, index, plan.grid[index].outer))
-    # while one block is computed the next is read and the last one written: a GPU never waits for the disk
-    with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as disk:
-        coming: deque[Future[npt.NDArray[Any]]] = deque()
-        written: Future[None] | None = None
-        for k, (place, index, outer) in enumerate(todo):
-            coming += [
-                disk.submit(restorer.fetch, each, measured)
-                for _, _, each in todo[k + len(coming) : k + 2]
-            ]
-            voxels = coming.popleft().result()
-            fields, empty = restorer.block(outer, voxels), is_empty(voxels)
-            if written is not None:
-                written.result()
-            written = disk.submit(results.write, place, fields)
+    if not todo:
+        return facts
+    restorer.load()
+    lanes = abreast(plan.config, plan.grid, workers) if device == "cpu" else 1
+    computing = Semaphore(lanes)
+
+    def one(place: int, index: int, outer: Box) -> bool:
+        voxels = restorer.fetch(outer, measured)
+        with computing:
+            fields = restorer.block(outer, voxels)
+        results.write(place, fields)
+        return is_empty(voxels)
+
+    # two more than are computed: while a GPU works, the next block is read and the last one written
+    with ThreadPoolExecutor(lanes + 2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        done = pool.map(one, *zip(*todo, strict=True))
+        for (place, index, outer), empty in zip(todo, done, strict=True):
             facts["empty"] += empty
             facts["voxels"] += outer.size
-            say(
-                f"block {index} ({place + 1} of {facts['blocks']}): {'empty, passed through' if empty else 'restored'}"
-            )
-        if written is not None:
-            written.result()
+            how = "empty, passed through" if empty else "restored"
+            say(f"block {index} ({place + 1} of {facts['blocks']}): {how}")
     return facts

@@ -111,7 +111,7 @@ rule restore:
         f"{RUN}/benchmarks/restore/{{job}}.tsv"
     conda:
         "../envs/torch.yaml"
-    threads: DRAFT.threads
+    threads: 8
     resources:
         mem_mb=DRAFT.memory_mb,
         runtime=120,

@@ -4,7 +4,7 @@ import torch
 from runs import CORNER, measured, read, restore, settings
 
 from emgen.config import parse
-from emgen.draft import draft
+from emgen.draft import abreast, draft
 from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.plan import make
@@ -238,3 +238,16 @@ def test_a_block_that_cannot_be_written_ends_the_job_and_the_others_stay(
     monkeypatch.setattr(BlockStore, "write", write)
     facts = restore_job(plan, 0, tmp_path / "0.zarr", "cpu", 1, lambda text: None)
     assert 1 <= facts["found"] < facts["blocks"] == 4
+
+
+def test_thin_blocks_are_restored_abreast_and_no_voxel_differs(tmp_path):
+    volume = measured(tmp_path, Box((3, 0, 0), (4, 80, 96)))
+    flat = {
+        "grid": {"block": [1, 16, 32], "halo": [0, 8, 8], "blocks_per_job": 30},
+        "output": {"chunk": [1, 16, 16], "shard": [1, 16, 16]},
+    }
+    config = settings(volume, restore={"mode": "denoise"}, **flat)
+    plan, alone = restore(tmp_path / "a", config)
+    assert [abreast(plan.config, plan.grid, workers) for workers in (1, 4)] == [1, 4]
+    _, together = restore(tmp_path / "b", config, workers=4)
+    np.testing.assert_array_equal(alone, together)
