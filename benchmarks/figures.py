@@ -77,7 +77,7 @@ def step_size(path: Path, facts: Facts) -> None:
     """2: the gradient's scale in diffusion posterior sampling, and the exponent of the published loop."""
     truth, sigma = section()[:96, :96], 25.5
     y = truth + sigma * np.random.default_rng(SEED).standard_normal(truth.shape).astype(np.float32)
-    scales, alphas = [1, 3, 6, 15, 50], [0.0, 0.1, 0.3, 0.5, 1.0, 2.0]
+    scales, alphas = [0.1, 0.3, 1, 3, 15], [0.0, 0.1, 0.3, 0.5, 1.0, 2.0]
     first = [
         scored("truth", truth, truth, []),
         scored("noisy", truth, y, facts),
