@@ -73,7 +73,7 @@ def rows(
         "nearest": plain("nearest"),
         "linear": plain("linear"),
         "cubic": plain("cubic"),
-        "axial U-Net": trained,
+        f"axial U-Net, {minutes:g} min": trained,
         "em-generalist, 100 steps": lambda: ours(sampler="em-generalist", steps=100),
         "ours, linear start, 12 steps": lambda: ours(interpolator="linear", steps=12),
         "ours, 8 steps": lambda: ours(steps=8),
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--factors", type=int, nargs="+", default=[4, 6, 8, 10])
     parser.add_argument("--sections", nargs="+", default=["slice", "mean"])
     parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 10.0])
-    parser.add_argument("--rows", nargs="+", help="only these")
+    parser.add_argument("--rows", nargs="+", help="only those that begin so")
     parser.add_argument("--minutes", type=float, default=60, help="of training the axial U-Net")
     args = parser.parse_args()
     table = Rows(HERE / "isotropic.jsonl", ("factor", "section", "noise", "row"))
@@ -126,7 +126,8 @@ def main() -> None:
                 truth, y = whole[:n], measured(whole[:n], factor, section, noise)
                 for name, make in rows(truth, y, factor, section, noise, args.minutes).items():
                     key = {"factor": factor, "section": section, "noise": noise, "row": name}
-                    if (args.rows and name not in args.rows) or not table.missing(**key):
+                    wanted = not args.rows or name.startswith(tuple(args.rows))
+                    if not wanted or not table.missing(**key):
                         continue
                     begun = time.monotonic()
                     found, more = make()
@@ -158,14 +159,21 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
         ):
             place = axes[row, column]
             for name, (colour, style) in shown.items():
-                points = sorted(
-                    (r["factor"], r[key])
-                    for r in found
-                    if (r["section"], r["noise"], r["row"]) == (section, noise, name) and r[key]
-                )
+                # of axial U-Nets the one trained longest comes last and stays
+                points = {
+                    r["factor"]: r[key]
+                    for r in sorted(found, key=lambda r: r.get("training_steps", 0))
+                    if (r["section"], r["noise"]) == (section, noise)
+                    and r["row"].startswith(name)
+                    and r[key]
+                }
                 if points:
                     place.plot(
-                        *zip(*points, strict=True), style, marker=".", color=colour, label=name
+                        *zip(*sorted(points.items()), strict=True),
+                        style,
+                        marker=".",
+                        color=colour,
+                        label=name,
                     )
             place.grid(alpha=0.3)
             place.spines[["top", "right"]].set_visible(False)
@@ -209,8 +217,9 @@ def write(found: list[dict[str, Any]]) -> None:
                 "-" if r[f"fsc_{s}"] is None else f"{r[f'fsc_{s}']:.1f}"
                 for s in ("axial", "lateral", "spherical")
             ]
+            steps = r.get("training_steps")
             row = [
-                r["row"],
+                f"{r['row']}, {steps} steps" if steps else r["row"],
                 f"{r['psnr']:.2f}",
                 f"{r['ssim_xz']:.3f}",
                 *fsc,
