@@ -1,9 +1,9 @@
 # emgen: restores volume electron microscopy and says how far the result can be trusted.
 #
 #   input.ome.zarr -> plan -> restore (job 0..N, one GPU each) -> stitch (job 0..N) -> restored.ome.zarr
-#                                                                  -> pyramid
-#                                                                  -> image, fsc, seams, consistency,
-#                                                                     segmentation -> report
+#                          -> calibrate (several samples)             -> pyramid
+#                                                                     -> image, fsc, seams, consistency,
+#                                                                        segmentation -> report
 #
 # Settings: config/config.yaml describes every key; give your own with --configfile my.yaml.
 # Apart from any volume, `snakemake train_prior --config recipe=FILE` trains a prior (rules/prior.smk), and

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from emgen.blind import measure
+from emgen.calibration import calibrate
 from emgen.config import parse
 from emgen.draft import draft, refuse_wide
 from emgen.errors import EmgenError
@@ -61,7 +62,8 @@ class Restored:
     Attributes:
         mean: restored grey values, of the posterior's mean where there are several samples; the input's type, or
             float32 for floats.
-        std: standard deviation of the samples in grey values (float32); None for one sample.
+        std: standard deviation of the samples in grey values (float32), of `isotropic` calibrated on the volume's own
+            sections (`emgen.calibration`); None for one sample.
         plan: what was decided on the way: scaling, noise, lost sections, point spread function.
     """
 
@@ -146,16 +148,21 @@ def _restored(
         fitted = measure(plan, measured, device).kernel
         refuse_wide(fitted, plan.grid)
         plan = replace(plan, psf=fitted)
-    mean, std = _blocks(plan, Restorer(plan, device, workers), measured)
+    factor = (
+        calibrate(plan, measured, device, workers).factor
+        if plan.config.restore.calibrates
+        else None
+    )
+    mean, std = _blocks(plan, Restorer(plan, device, workers), measured, factor or 1.0)
     if image.ndim == 2:
         mean, std = mean[0], None if std is None else std[0]
     return Restored(mean, std, plan)
 
 
 def _blocks(
-    plan: Plan, restorer: Restorer, measured: Array
+    plan: Plan, restorer: Restorer, measured: Array, factor: float
 ) -> tuple[Voxels, npt.NDArray[np.float32] | None]:
-    """Every block restored, and blended as `emgen.stitch` does."""
+    """Every block restored, and blended as `emgen.stitch` does; the spread times `factor`."""
     threads, grid = torch.get_num_threads(), plan.grid
     torch.set_num_threads(1)  # as in the workflow: the order of every sum is fixed
     try:
@@ -164,15 +171,15 @@ def _blocks(
     finally:
         torch.set_num_threads(threads)
 
-    def whole(name: str, dtype: Any) -> Voxels:
+    def whole(name: str, dtype: Any, factor: float = 1.0) -> Voxels:
         def read(block: Block, box: Box) -> Voxels:
             return fields[block.index][name][box.relative_to(block.outer).slices]
 
         result = np.empty(grid.shape, dtype)
         for index in range(len(grid)):
             core = grid[index].core
-            result[core.slices] = store(blend(grid, core, read), dtype)
+            result[core.slices] = store(factor * blend(grid, core, read), dtype)
         return result
 
-    std = whole("std", np.float32) if "std" in fields[0] else None
+    std = whole("std", np.float32, factor) if "std" in fields[0] else None
     return whole("mean", plan.dtype), std

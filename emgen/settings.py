@@ -174,7 +174,10 @@ class Restore(Settings):
         Field(
             ge=1,
             le=64,
-            description="Posterior samples; above 1 the output is their mean, and their standard deviation is written too.",
+            description=(
+                "Posterior samples; above 1 the output is their mean, and their standard deviation is written too (isotropic: "
+                "calibrated on the input's own sections)."
+            ),
         ),
     ] = 1
     noise: Annotated[
@@ -240,6 +243,11 @@ class Restore(Settings):
     def begins_learned(self) -> bool:
         """Whether sampling begins from a learned interpolation."""
         return self.mode == "isotropic" and self.sampler == "flower" and self.interpolator != LINEAR
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether the spread of samples is tried on the input's own sections (`emgen.calibration`)."""
+        return self.mode == "isotropic" and self.samples > 1
 
     @property
     def begin(self) -> float:

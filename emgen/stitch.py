@@ -75,7 +75,9 @@ def blend(grid: Grid, box: Box, read: Read) -> npt.NDArray[np.float64]:
     return total / weights
 
 
-def write_cores(plan: Plan, number: int, blocks: Path, field: str, target: Path) -> int:
+def write_cores(
+    plan: Plan, number: int, blocks: Path, field: str, target: Path, factor: float = 1.0
+) -> int:
     """Write the cores of a job's blocks into the output, and say how many voxels that was.
 
     Args:
@@ -84,6 +86,7 @@ def write_cores(plan: Plan, number: int, blocks: Path, field: str, target: Path)
         blocks: folder of the block stores.
         field: "mean" or "std".
         target: the output volume; cores are whole write units of it.
+        factor: that every voxel is multiplied by.
 
     Raises:
         EmgenError: a block has no result, or its store was made for another plan.
@@ -102,5 +105,5 @@ def write_cores(plan: Plan, number: int, blocks: Path, field: str, target: Path)
 
     for index in grid.job(number):
         core = grid[index].core
-        volume.write(core, store(blend(grid, core, read), volume.dtype))
+        volume.write(core, store(factor * blend(grid, core, read), volume.dtype))
     return sum(grid[index].core.size for index in grid.job(number))

@@ -139,6 +139,7 @@ if CONFIG.qc.reference:
 rule report:
     input:
         **FIGURES,
+        **CALIBRATED,
         plan=f"{RUN}/plan.json",
         pyramid=[f"{RUN}/pyramid/{LAST_LEVEL}.json"] if LAST_LEVEL else [],
         facts=f"{RUN}/provenance/run.json",

@@ -124,3 +124,31 @@ rule restore:
         "Restoring blocks, job {wildcards.job} of {params.jobs}"
     script:
         "../scripts/restore.py"
+
+
+# What the input's own sections say of the spread of samples.
+CALIBRATED = {"calibration": f"{RUN}/calibration.json"} if CONFIG.restore.calibrates else {}
+
+
+rule calibrate:
+    input:
+        plan=ancient(f"{RUN}/plan.json"),
+    output:
+        facts=f"{RUN}/calibration.json",
+    log:
+        f"{RUN}/logs/calibrate.log",
+    benchmark:
+        f"{RUN}/benchmarks/calibrate.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu_slot=1,
+    params:
+        version=__version__,
+    message:
+        "Trying the restoration on sections of the input: is the samples' spread as large as their error?"
+    script:
+        "../scripts/calibrate.py"

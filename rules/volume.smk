@@ -1,5 +1,6 @@
 rule stitch:
     input:
+        **CALIBRATED,
         plan=ancient(f"{RUN}/plan.json"),
         blocks=overlapping_jobs,
     output:

@@ -9,7 +9,7 @@ from emgen.plan import Plan
 from emgen.qc import report
 from emgen.qc.measure import uncertainty
 from emgen.qc.sample import Sample
-from emgen.qc.summary import PARTS
+from emgen.qc.summary import PARTS, Calibration
 from emgen.qc.verdict import summarise
 from emgen.volume import Volume
 
@@ -20,7 +20,12 @@ with logged(snakemake.log[0]):
     sample = Sample.of(plan, run / "restored.ome.zarr")
     spread = Volume.open(run / "uncertainty.ome.zarr") if plan.config.restore.samples > 1 else None
     figures = {name: kind.read(given[name]) for name, kind in PARTS.items() if name in given}
-    found = summarise(plan, **figures, uncertainty=uncertainty(sample, spread) if spread else None)
+    if spread:
+        tried = given.get("calibration")
+        figures["uncertainty"] = uncertainty(
+            sample, spread, Calibration.read(tried) if tried else None
+        )
+    found = summarise(plan, **figures)
     found.write(snakemake.output.summary)
     page = report.render(
         report.Findings(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from emgen.log import logged
 from emgen.plan import Plan
+from emgen.qc.summary import Calibration
 from emgen.stitch import write_cores
 
 with logged(snakemake.log[0]):
@@ -12,7 +13,10 @@ with logged(snakemake.log[0]):
     run = Path(snakemake.input.plan).parent
     voxels = write_cores(plan, number, run / "blocks", "mean", run / "restored.ome.zarr")
     if plan.config.restore.samples > 1:
-        write_cores(plan, number, run / "blocks", "std", run / "uncertainty.ome.zarr")
+        tried = snakemake.input.get("calibration")
+        factor = Calibration.read(tried).factor if tried else None
+        target = run / "uncertainty.ome.zarr"
+        write_cores(plan, number, run / "blocks", "std", target, factor or 1.0)
     Path(snakemake.output.facts).write_text(
         json.dumps({"key": plan.key, "voxels": voxels}, indent=2) + "\n"
     )

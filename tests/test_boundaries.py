@@ -34,6 +34,7 @@ HOMES = {
         "noise",
         "restore",
         "blind",
+        "calibration",
         "arrays",
     ),
     "safetensors": ("prior",),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from runs import ROOT, command, environment, measured, read, settings, snakemake
 
+from emgen.arrays import isotropic
 from emgen.geometry import Box
 from emgen.volume import Volume
 
@@ -71,6 +72,24 @@ def test_the_workflow_gives_the_voxels_of_the_package_for_another_division(
 
     _, voxels = restore(tmp_path, settings(volume, grid={"blocks_per_job": 7}))
     assert (voxels == read(finished[0] / "results/small")).all()
+
+
+def test_several_samples_give_their_spread_as_the_package_calibrates_it(volume, tmp_path):
+    config = settings(volume, restore={"steps": 1, "samples": 2})
+    done = snakemake(tmp_path, config)
+    assert done.returncode == 0, done.stderr
+    run, measured = tmp_path / "results/small", Volume.open(volume)
+    spread = Volume.open(run / "uncertainty.ome.zarr")
+    voxels = measured.read(Box.whole(measured.shape))
+    expected = isotropic(
+        voxels, 6, steps=1, samples=2, block=(16, 16, 32), halo=(6, 6, 8), workers=1
+    )
+    assert (read(run) == expected.mean).all()
+    assert (spread.read(Box.whole(spread.shape)) == expected.std).all()
+    found = json.loads((run / "qc/summary.json").read_text())["uncertainty"]["calibration"]
+    assert found == json.loads((run / "calibration.json").read_text())
+    assert found["factor"] > 1 and found["crops"] == 2
+    assert f"times {found['factor']:.2f}" in (run / "report.html").read_text()
 
 
 def test_other_settings_are_refused_and_nothing_is_overwritten(volume, finished):

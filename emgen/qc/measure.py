@@ -315,8 +315,10 @@ def _errors(table: segmentation_.Contingency) -> summary.ObjectErrors:
     )
 
 
-def uncertainty(sample: Sample, spread: Volume) -> summary.Uncertainty:
-    """The spread over posterior samples (grey values), beside the error where that is known."""
+def uncertainty(
+    sample: Sample, spread: Volume, calibration: summary.Calibration | None = None
+) -> summary.Uncertainty:
+    """The spread over posterior samples (grey values), calibrated already, beside the error where that is known."""
     squared = count = errors = varying = 0.0
     highest, within = [], np.zeros(len(DEVIATIONS))
     # the mean of few samples lies off the posterior's by a sample's spread over the root of their number
@@ -336,6 +338,7 @@ def uncertainty(sample: Sample, spread: Volume) -> summary.Uncertainty:
     return summary.Uncertainty(
         rms_grey=math.sqrt(squared / count),
         p99_grey=float(np.median(highest)),
+        calibration=calibration,
         error_over_spread=math.sqrt(errors / squared) if known else None,
         coverage={str(k): float(n / varying) for k, n in zip(DEVIATIONS, within, strict=True)}
         if known and varying

@@ -232,11 +232,26 @@ PARTS: dict[str, type[Figures]] = {
 """What a rule of its own measures and writes to qc/<name>.json."""
 
 
+class Calibration(Figures):
+    """What the input's own sections say of the spread of samples, with rows taken away and restored."""
+
+    factor: float | None = Field(
+        description=(
+            "Root mean square of the error over what the samples' spread lets expect; the spread was multiplied by it. Null "
+            "where sections are too small or too noisy to tell."
+        )
+    )
+    crops: int = Field(description="Parts of sections that were tried, each along both axes.")
+
+
 class Uncertainty(Figures):
     """Standard deviation over posterior samples in grey values."""
 
     rms_grey: float
     p99_grey: float
+    calibration: Calibration | None = Field(
+        default=None, description="Null where it was not tried: the spread is that of the samples."
+    )
     error_over_spread: float | None = Field(
         description="RMSE against the reference over rms spread; about 1 is calibrated."
     )
