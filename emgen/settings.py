@@ -86,7 +86,8 @@ class Adapt(Settings):
             le=1_000_000,
             description=(
                 "Training steps; 0 leaves the prior as it is. Some sections are held out; unless the adapted prior "
-                "denoises them better, the volume is restored with the prior as it was. isotropic only."
+                "denoises them better, the volume is restored with the prior as it was. From noisy sections it would learn their "
+                "noise too: not for those. isotropic only."
             ),
         ),
     ] = 0
