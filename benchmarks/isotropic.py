@@ -199,7 +199,9 @@ def write(found: list[dict[str, Any]]) -> None:
         "in nm; power of the finest axial detail over the truth's (1 is right); VOI (split + merge, bits) of a fixed segmenter",
         "against the segmentation of the truth, and against the neurons; objects split and merged; share of the voxels whose truth",
         "lies within 1, 2 and 3 standard deviations of four samples (.61, .86, .94 if errors are normal and the spread is right);",
-        "seconds, of the axial U-Net with its training. Our networks in bfloat16. x6, x10 and noise were timed beside other work: read their seconds as twice too long.",
+        "seconds, of the axial U-Net with its training. Our networks in bfloat16. Standard deviations are calibrated on the measured",
+        "sections. Only x4 and x8 without noise were timed on a machine with nothing else to do, and of these not the U-Net of 60",
+        "minutes, which had one core, as those of 12 minutes: read other seconds as two to three times too long.",
     ]
     for noise, section, factor in sorted({(r["noise"], r["section"], r["factor"]) for r in found}):
         cell = [
