@@ -228,6 +228,22 @@ def test_the_profile_that_is_always_loaded_spoils_no_other():
     }
 
 
+def test_every_rule_that_computes_on_a_gpu_gets_one_from_slurm():
+    wanted = set()
+    for path in RULES:
+        for rule in re.split(r"^\s*rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            if "gpu_slot=" in rule:
+                wanted.add(rule.split(":")[0])
+    cluster = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    given = {
+        name: resources
+        for name, resources in cluster["set-resources"].items()
+        if "gres" in resources
+    }
+    assert wanted == set(given) and {"restore", "calibrate"} < wanted
+    assert {resources["slurm_partition"] for resources in given.values()} == {"gpu"}
+
+
 def texts() -> Iterator[tuple[Path, str]]:
     """Every text file that belongs to the repository, this one apart."""
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
