@@ -82,11 +82,11 @@ def rows(
         "ours, 32 steps": lambda: ours(steps=32),
         "ours, default": lambda: ours(),
         "ours, mean of 4": lambda: ours(samples=4),
-        "ours, adapted": lambda: ours(prior=adapted(y, factor)),
+        "ours, adapted": lambda: ours(prior=adapted(y, factor, noise)),
     }
 
 
-def adapted(y: np.ndarray, factor: int) -> str:
+def adapted(y: np.ndarray, factor: int, noise: float) -> str:
     """The prior fine-tuned on the measured sections for 300 steps."""
     import tempfile
 
@@ -104,7 +104,13 @@ def adapted(y: np.ndarray, factor: int) -> str:
     )
     volume.write(Box.whole(y.shape), y)
     card = adapt(
-        "emgen-small", str(volume.path), 300, SEED, folder / "training", "adapted-benchmark"
+        "emgen-small",
+        str(volume.path),
+        300,
+        SEED,
+        folder / "training",
+        "adapted-benchmark",
+        noise=noise,
     )
     return str(card.path)
 

@@ -26,9 +26,7 @@ from emgen.qc.summary import Calibration
 from emgen.restore import Restorer, is_empty, operator
 
 SIZE = 128  # pixels on a side of what is cut from sections
-DEPTH = (
-    8  # times it is repeated, to make a volume: as wide as the cells that networks fold planes into
-)
+DEPTH = 8  # times it is repeated, to make a volume: a cell that networks fold planes into
 FEWEST, MOST = 2, 16  # such crops,
 SHARE = 8  # and between these no more voxels than this part of the output
 TRIES = 4  # places to look for one that is not empty

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from emgen.settings import Noise
+from emgen.settings import Level, Noise
 
 BINS, FEWEST = (
     24,
@@ -46,6 +46,21 @@ class Detector:
         """As the settings say."""
         variance = noise.sigma**2 + noise.gain * max(middle - noise.black, 0.0)
         return cls(variance**0.5, noise.gain, middle, noise.sigma)
+
+    @classmethod
+    def settled(cls, noise: Level, samples: Sequence[Grey], middle: float) -> Self:
+        """As the settings say, or as the samples (z, y, x) show where they ask for that."""
+        match noise:
+            case "auto":
+                return cls(typical_noise(samples), 0.0, middle)
+            case "correlated":
+                return cls(correlated_noise(samples), 0.0, middle)
+            case "poisson":
+                return cls.estimated(samples, middle)
+            case Noise():
+                return cls.of(noise, middle)
+            case _:
+                return cls(float(noise), 0.0, middle)
 
     @classmethod
     def estimated(cls, samples: Iterable[Grey], middle: float) -> Self:

@@ -119,8 +119,7 @@ class Draft:
         identity = [
             self.config.input.model_dump(),
             [*measured.shape, *measured.voxel, measured.dtype.str],
-            self.config.restore.adapt.model_dump(),
-            self.config.restore.seed,
+            self.config.restore.model_dump(include={"adapt", "noise", "seed"}),
             self.prior.sha256,
         ]
         return f"adapted-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]}"

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from emgen import interpolate, lost
 from emgen.config import Config, parse
-from emgen.detector import Detector, correlated_noise, typical_noise
+from emgen.detector import Detector
 from emgen.draft import Draft, Measured, cut, refuse_wide
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
@@ -28,7 +28,6 @@ from emgen.intensity import Intensity, sample_boxes
 from emgen.prior.card import resolve
 from emgen.psf import Kernel
 from emgen.pyramid import factors
-from emgen.settings import Noise
 from emgen.volume import Volume
 
 # Part of the resume key: raised whenever the voxels of a block would come out differently.
@@ -219,9 +218,10 @@ def make(found: Draft, adapted: str | Path | None = None, psf: str | Path | None
         intensity = Intensity.of(seen)
     except ValueError as error:
         raise EmgenError(f"{found.measured.path} cannot be restored: {error}") from None
-    detector = _detector(found.config, seen, intensity)
+    noise = found.config.restore.level
+    detector = Detector.settled(noise, seen, intensity.middle)
     intensity = intensity.narrowed(seen, detector.sigma)
-    detector = _detector(found.config, seen, intensity)
+    detector = Detector.settled(noise, seen, intensity.middle)
     identified = fingerprint(found.measured, samples)
     weights = found.config.restore.prior if adapted is None else str(adapted)
     prior = found.prior if adapted is None else resolve(weights)
@@ -306,23 +306,6 @@ def create_output(
         window=(float(whole.min) if whole else low, low, high, float(whole.max) if whole else high),
         attributes={"emgen": {"key": plan.key, "settings": plan.settings, "prior": plan.prior}},
     )
-
-
-def _detector(config: Config, samples: list[npt.NDArray[Any]], intensity: Intensity) -> Detector:
-    restore, middle = config.restore, intensity.middle
-    match restore.noise:
-        case "correlated":
-            return Detector(correlated_noise(samples), 0.0, middle)
-        case "poisson":
-            return Detector.estimated(samples, middle)
-        case "auto" if restore.mode in ("isotropic", "superres"):
-            return Detector(0.0, 0.0, middle)
-        case "auto":
-            return Detector(typical_noise(samples), 0.0, middle)
-        case Noise():
-            return Detector.of(restore.noise, middle)
-        case _:
-            return Detector(float(restore.noise), 0.0, middle)
 
 
 def fitted(path: str | Path, found: Draft, identified: str) -> Kernel:

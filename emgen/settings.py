@@ -76,6 +76,10 @@ class Noise(Settings):
     black: Annotated[float, Field(description="Grey value where nothing is counted.")] = 0.0
 
 
+Level = Literal["auto", "poisson", "correlated"] | Annotated[float, Field(ge=0)] | Noise
+"""How strong the noise is, or how that is found out."""
+
+
 class Adapt(Settings):
     """Fine-tuning of the prior on the volume's own sections before it is restored."""
 
@@ -86,8 +90,8 @@ class Adapt(Settings):
             le=1_000_000,
             description=(
                 "Training steps; 0 leaves the prior as it is. Some sections are held out; unless the adapted prior "
-                "denoises them better, the volume is restored with the prior as it was. From noisy sections it would learn their "
-                "noise too: not for those. isotropic only."
+                "denoises them better, the volume is restored with the prior as it was. White noise, as `noise` gives it, is not "
+                "learnt. isotropic only."
             ),
         ),
     ] = 0
@@ -182,7 +186,7 @@ class Restore(Settings):
         ),
     ] = 1
     noise: Annotated[
-        Literal["auto", "poisson", "correlated"] | Annotated[float, Field(ge=0)] | Noise,
+        Level,
         Field(
             description=(
                 "Standard deviation of the measurement noise in grey values, or {gain, sigma, black} where it grows with "
@@ -244,6 +248,12 @@ class Restore(Settings):
     def begins_learned(self) -> bool:
         """Whether sampling begins from a learned interpolation."""
         return self.mode == "isotropic" and self.sampler == "flower" and self.interpolator != LINEAR
+
+    @property
+    def level(self) -> Level:
+        """The noise, where auto is none for what returns measured sections unchanged."""
+        unchanged = self.noise == "auto" and self.mode in ("isotropic", "superres")
+        return 0.0 if unchanged else self.noise
 
     @property
     def calibrates(self) -> bool:

@@ -29,6 +29,7 @@ rule adapt:
         prior=str(DRAFT.prior.path.resolve()),
         steps=CONFIG.restore.adapt.steps,
         seed=CONFIG.restore.seed,
+        noise=CONFIG.restore.level,
         # not an output: a job that is killed goes on from its last checkpoint
         folder="results/adapted/{name}/training",
     message:

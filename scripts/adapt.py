@@ -19,6 +19,7 @@ with logged(snakemake.log[0]), claimed_device() as device:
         snakemake.wildcards.name,
         device,
         params.lost,
+        params.noise,
     )
     shutil.copyfile(card.path, output.weights)
     shutil.copyfile(card.path.with_suffix(".json"), output.card)

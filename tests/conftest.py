@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import settings
 from runs import ROOT
+from scipy.ndimage import gaussian_filter
 
 from emgen.geometry import Box
 from emgen.volume import Volume
@@ -26,3 +28,14 @@ def fib25() -> np.ndarray:
     """A corner (24, 96, 96) of the demo's FIB-SEM crop, uint8, which no shipped network was trained on."""
     volume = Volume.open(ROOT / "demo/reference.ome.zarr")
     return volume.read(Box((40, 10, 20), (64, 106, 116)))
+
+
+@pytest.fixture
+def tissue(tmp_path):
+    """A folder with two smooth volumes, a and b, as TIFF."""
+    for name, seed in (("a", 0), ("b", 1)):
+        field = gaussian_filter(np.random.default_rng(seed).normal(size=(20, 120, 120)), 3)
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif", (128 + 900 * field).clip(0, 255).astype(np.uint8)
+        )
+    return tmp_path

@@ -10,6 +10,7 @@ import pytest
 from runs import measured, settings, snakemake
 
 from emgen.config import parse
+from emgen.detector import typical_noise
 from emgen.draft import draft
 from emgen.errors import EmgenError
 from emgen.geometry import Box
@@ -17,6 +18,7 @@ from emgen.plan import make
 from emgen.prior import progress
 from emgen.prior.adapt import adapt, recipe
 from emgen.prior.card import resolve
+from emgen.settings import Noise
 from emgen.volume import Volume
 
 STEPS = {"steps": 4}
@@ -68,6 +70,29 @@ def test_the_same_input_and_settings_have_one_adapted_prior(volume):
     others = [{"adapt": {"steps": 5}}, {"seed": 1}]
     assert name not in [planned(volume, **other).adaptation for other in others]
     assert draft(parse(settings(volume))).adaptation is None
+
+
+def test_another_adaptation_for_other_noise(volume):
+    assert planned(volume, noise=10).adaptation != planned(volume).adaptation
+
+
+@pytest.mark.parametrize("noise", [10.0, "poisson", Noise(gain=0.8, sigma=3)])
+def test_noise_as_the_settings_say_it_is_not_learnt(volume, tmp_path, monkeypatch, noise):
+    from emgen.prior import adapt as module
+
+    made = []
+    monkeypatch.setattr(module, "train", lambda found, *_, **__: made.append(found) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        adapt("emgen-small", str(volume), 4, 0, tmp_path, "a", noise=noise)
+    levels = {each.noise for each in (*made[0].sources, *made[0].validation)}
+    voxels = Volume.open(volume).read(Box.whole(Volume.open(volume).shape))
+    expected = {
+        "10.0": 10.0,
+        "poisson": typical_noise([voxels]),
+        "gain": (0.8 * voxels.mean() + 9) ** 0.5,
+    }
+    key = next(key for key in expected if key in str(noise))
+    assert len(levels) == 1 and levels.pop() == pytest.approx(expected[key], rel=0.15)
 
 
 def test_the_card_compares_before_and_after_and_the_plan_takes_it_over(volume, tmp_path):

@@ -17,8 +17,8 @@ import pytest
 import tensorstore
 import tifffile
 import zarr
+from foreign import facts, folder_of, n5, pages, refused, voxels
 from PIL import Image
-from test_sources import facts, folder_of, n5, pages, refused, voxels
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize

@@ -45,11 +45,51 @@ class TestFlow:
         """For x ~ N(0, 1): v = (2 t - 1) x_t / s, s = t^2 + (1 - t)^2, and the remaining variance is 1 / s."""
         x, eps = torch.randn(2, 200_000, 1, 1, 1, generator=torch.Generator().manual_seed(0))
         for t in (0.2, 0.5, 0.9):
-            s = t**2 + (1 - t) ** 2
+            s, clean = t**2 + (1 - t) ** 2, torch.zeros(len(x))
             found = flow.loss(
-                lambda x_t, _, t=t, s=s: (2 * t - 1) * x_t / s, x, eps, torch.full((len(x),), t)
+                lambda x_t, _, t=t, s=s: (2 * t - 1) * x_t / s, x, eps, clean + t, clean
             )
             assert found == pytest.approx(1 / s, rel=0.02)
+
+    @given(st.floats(0, 1, exclude_max=True), st.floats(0, 2))
+    def test_noisy_data_and_what_is_missing_make_the_noise_of_the_path(self, t, noise):
+        k = float(flow.missing(torch.tensor(t).double(), torch.tensor(noise).double()))
+        total = (t * noise) ** 2 + (1 - t) ** 2 * k
+        assert 0 <= k <= 1
+        if k:
+            assert total == pytest.approx((1 - t) ** 2, rel=1e-6, abs=1e-12)
+        else:
+            assert total >= (1 - t) ** 2 * (1 - 1e-6) or 1 - t < 1e-6
+
+    @pytest.mark.parametrize("t", [0.2, 0.5, 0.8, 0.88])
+    def test_from_noisy_data_the_velocity_of_clean_ones_is_learnt(self, t):
+        """For x ~ N(0, s^2) behind noise: the best of all v = a x_t is a = (t s^2 - (1 - t)) / (t^2 s^2 + (1 - t)^2)."""
+        s, noise, n = 0.2, 0.1, 400_000
+        generator = torch.Generator().manual_seed(0)
+        x, own, eps = torch.randn(3, n, 1, 1, 1, generator=generator, dtype=torch.float64)
+        seen = s * x + noise * own
+
+        def loss(a, data, level):
+            times, levels = torch.full((n,), t).double(), torch.full((n,), level).double()
+            return float(flow.loss(lambda x_t, _: a * x_t, data, eps, times, levels))
+
+        def best(data, level):
+            # the loss is a parabola in a
+            left, middle, right = (loss(a, data, level) for a in (-1, 0, 1))
+            return (left - right) / 2 / (left - 2 * middle + right)
+
+        expected = (t * s**2 - (1 - t)) / (t**2 * s**2 + (1 - t) ** 2)
+        assert best(seen, noise) == pytest.approx(expected, abs=0.05)
+        # taken for clean, they teach another
+        if t > 0.7:
+            assert abs(best(seen, 0.0) - expected) > 0.2
+
+    def test_data_noisier_than_the_path_say_nothing(self):
+        x, eps = torch.randn(2, 3, 1, 4, 4)
+        v = torch.zeros(3, 1, 4, 4, requires_grad=True)
+        loss = flow.loss(lambda *_: v, x, eps, torch.full((3,), 0.95), torch.full((3,), 0.1))
+        loss.backward()
+        assert loss == 0 and not v.grad.any()
 
     def test_times_cover_the_whole_path_and_favour_its_end(self):
         t = flow.times(20_000, 0.5, torch.Generator().manual_seed(0))
@@ -177,6 +217,12 @@ class TestFiles:
         found = denoise_psnr(prior, x)
         noisy = {t: 20 * math.log10(2 / ((1 - t) / t)) for t in (0.5, 0.7, 0.8, 0.9)}
         assert all(found[str(t)] > noisy[t] + 2 for t in noisy)
+        # and of noisy tissue it is said as well, though the clean one is not known
+        level = 0.12
+        seen = x + level * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+        behind = denoise_psnr(prior, seen, level)
+        assert list(behind) == ["0.3", "0.5", "0.7", "0.8"]
+        assert all(abs(behind[t] - found[t]) < 0.15 for t in behind)
 
     @pytest.mark.parametrize(
         ("name", "words"),

@@ -103,15 +103,18 @@ def train(
     while step < steps:
         begun = time.perf_counter()
         generator = torch.Generator().manual_seed(step)
-        x = torch.from_numpy(
-            patches.batch(sources, list(SOURCES.values()), settings, 0, step, range(batch))
+        x, own = (
+            torch.from_numpy(part)
+            for part in patches.batch(
+                sources, list(SOURCES.values()), settings, 0, step, range(batch)
+            )
         )
         eps, t = torch.randn(x.shape, generator=generator), flow.times(len(x), late, generator)
         for opt, base in zip(opts, bases, strict=True):
             for group, lr in zip(opt.param_groups, base, strict=True):
                 group["lr"] = lr * min(1.0, (step + 1) / 100, 2 * (1 - step / steps))
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = flow.loss(network, x, eps, t)
+            loss = flow.loss(network, x, eps, t, own)
         network.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from emgen import lost
+from emgen.detector import Detector
 from emgen.errors import EmgenError
 from emgen.plan import fingerprint, read_samples
 from emgen.prior import progress
@@ -16,6 +19,7 @@ from emgen.prior.card import Card, resolve
 from emgen.prior.checkpoint import annotate
 from emgen.prior.recipe import Optimiser, Patches, Recipe, SourceRecipe
 from emgen.prior.training import train
+from emgen.settings import Level
 from emgen.volume import Volume
 
 SMALLEST, SMALLEST_PLANE = 4, 24  # some to learn from, others to be judged by
@@ -23,9 +27,17 @@ RATE, PATCH = 2e-4, 64
 
 
 def recipe(
-    name: str, base: Card, measured: Volume, steps: int, seed: int, gone: Collection[int] = ()
+    name: str,
+    base: Card,
+    measured: Volume,
+    steps: int,
+    seed: int,
+    gone: Collection[int] = (),
+    noise: float = 0.0,
 ) -> Recipe:
     """What is learnt, and what is held out: an eighth of the sections, in the middle; never those that are `gone`.
+
+    White noise of a standard deviation of `noise` grey values is not learnt.
 
     Raises:
         EmgenError: the volume has too few sections, or the prior is a diffusion model.
@@ -48,7 +60,9 @@ def recipe(
     def parts(numbers: list[int]) -> tuple[SourceRecipe, ...]:
         # in the plane only, whatever the metadata say of z
         return tuple(
-            SourceRecipe(path=measured.path, sections=ends, stack=False, lost=tuple(gone))
+            SourceRecipe(
+                path=measured.path, sections=ends, stack=False, lost=tuple(gone), noise=noise
+            )
             for ends in runs(numbers)
         )
 
@@ -82,6 +96,7 @@ def adapt(
     name: str,
     device: str = "cpu",
     gone: Literal["auto"] | Sequence[int] = "auto",
+    noise: Level = 0.0,
 ) -> Card:
     """Adapt a prior to a volume; the card says what that did to held-out sections.
 
@@ -96,12 +111,15 @@ def adapt(
         name: of the adapted prior.
         device: "cpu" or a CUDA device.
         gone: sections that hold no image, or "auto" to find them.
+        noise: of the volume, see `restore.noise`; its root mean square is taken for white noise.
 
     Raises:
         EmgenError: too few or too small sections, or the disk is full.
     """
     measured, base = Volume.open(volume), resolve(prior)
-    settings = recipe(name, base, measured, steps, seed, lost.among(measured, gone))
+    missing, samples = lost.among(measured, gone), read_samples(measured)
+    sigma = _strength(noise, lost.without(samples, measured.shape, missing))
+    settings = recipe(name, base, measured, steps, seed, missing, sigma)
     if device != "cpu":
         torch.cuda.set_device(device)
     card = train(settings, folder, initial=prior)
@@ -109,10 +127,18 @@ def adapt(
         "base": base.name,
         "base_card": {k: base.facts[k] for k in ("data", "credits", "note") if k in base.facts},
         "base_sha256": base.sha256,
-        "input": fingerprint(measured, read_samples(measured)),
+        "input": fingerprint(measured, samples),
         "steps": card.facts["steps"],
         "held_out": [each.sections for each in settings.validation],
+        "noise": sigma,
         "before_db": progress.read(folder)[0]["psnr_db"],
         "after_db": card.facts["validation_denoise_psnr_db"],
     }
     return annotate(card, adaptation=facts)
+
+
+def _strength(noise: Level, samples: Sequence[npt.NDArray[Any]]) -> float:
+    """Root mean square of the noise of samples (z, y, x), in grey values."""
+    grey = np.concatenate([sample.ravel() for sample in samples])
+    detector = Detector.settled(noise, samples, float(np.median(grey)))
+    return float(np.square(detector.at(grey), dtype=np.float64).mean() ** 0.5)

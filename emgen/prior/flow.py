@@ -3,6 +3,9 @@
 Lipman et al., ICLR 2023 (arXiv 2210.02747); Liu et al., ICLR 2023 (arXiv 2209.03003). Noise and data
 are drawn independently, so that `destination` is the posterior mean that the samplers need; minibatch
 optimal transport (`coupled`) straightens the paths, and biases it.
+
+Data that are noisy themselves take part of the path's noise from their own: Daras, Dimakis and Daskalakis,
+ICML 2024, arXiv 2404.10177. What the network then learns is still the mean of what is behind the noise.
 """
 
 from __future__ import annotations
@@ -27,9 +30,26 @@ def destination(x_t: Tensor, v: Tensor, t: float) -> Tensor:
     return x_t + (1 - t) * v
 
 
-def loss(network: Network, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-    """Mean squared error of the velocity, a scalar. x and eps (n, 1, h, w), t (n,)."""
-    return (network(at(x, eps, t), t) - (x - eps)).square().mean()
+def missing(t: Tensor, noise: Tensor) -> Tensor:
+    """Share of the noise variance at times t that data with noise of this standard deviation do not bring themselves.
+
+    max(0, 1 - (t noise / (1 - t))^2); all have shape (n,).
+    """
+    return (1 - (t * noise / (1 - t).clamp_min(1e-6)).square()).clamp_min(0)
+
+
+def loss(network: Network, x: Tensor, eps: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+    """Mean squared error of the velocity, a scalar.
+
+    x, which has white noise of standard deviation `noise` (n,), and eps have shape (n, 1, h, w), t (n,). With k what is
+    `missing`, x_t = t x + (1 - t) sqrt(k) eps lies on the path of what is clean, and of x it leaves the mean
+    k D + (1 - k) x_t / t, where D is that of what is clean. The error of this is taken; its minimum in D is the
+    same without noise, and where nothing is missing it says nothing.
+    """
+    k = missing(t, noise).reshape(-1, *[1] * (x.ndim - 1))
+    own = (1 - k) / t.clamp_min(1e-6).reshape(k.shape)
+    v = network(at(x, k.sqrt() * eps, t), t)
+    return (k * v - (k * x - k.sqrt() * (k + own) * eps)).square().mean()
 
 
 def times(count: int, late: float, generator: torch.Generator) -> Tensor:

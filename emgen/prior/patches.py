@@ -38,11 +38,12 @@ class Source:
         name: for messages and the card.
         shape: voxels (z, y, x).
         voxel: their size.
-        intensity: percentile scaling of the whole volume to about [-1, 1].
+        intensity: percentile scaling of the whole volume to about [-1, 1], as it would be without its noise.
         fetch: stored voxels of a box.
         fingerprint: tells its voxels from others of the same name.
         held: bytes that it holds in memory.
         stack: whether its sections follow each other in z.
+        noise: standard deviation of its white noise, of this scaling.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Source:
     fingerprint: str
     held: int = 0
     stack: bool = True
+    noise: float = 0.0
 
     @property
     def planes(self) -> tuple[Plane, ...]:
@@ -107,8 +109,9 @@ class Source:
                 f"{where} has shape {part.shape}; patches need {smallest} pixels along y and x"
             )
         samples = [read(box) for box in sample_boxes(volume.shape)]
+        seen = lost.without(samples, volume.shape, recipe.lost)
         try:
-            intensity = Intensity.of(lost.without(samples, volume.shape, recipe.lost))
+            intensity = Intensity.of(seen).narrowed(seen, recipe.noise)
         except ValueError as error:
             raise EmgenError(f"{where}: {error}") from None
         crc = 0
@@ -126,7 +129,15 @@ class Source:
             )
         fingerprint = f"{part.shape} {voxel} {volume.dtype} {crc:08x}"
         return cls(
-            recipe.name, part.shape, voxel, intensity, fetch, fingerprint, held, recipe.is_stack
+            recipe.name,
+            part.shape,
+            voxel,
+            intensity,
+            fetch,
+            fingerprint,
+            held,
+            recipe.is_stack,
+            recipe.noise / intensity.unit,
         )
 
     def patch(self, rng: np.random.Generator, settings: Patches, size: int | None = None) -> Planes:
@@ -251,18 +262,22 @@ def batch(
     seed: int,
     step: int,
     numbers: Iterable[int],
-) -> Planes:
-    """Patches of a training step, (count, 1, size, size).
+) -> tuple[Planes, npt.NDArray[np.float32]]:
+    """Patches of a training step, (count, 1, size, size), and standard deviations of their noise, (count,).
 
     Each follows from the seed, the step and its number in the batch, so that processes can share a batch.
     """
     share = np.asarray(weights) / np.sum(weights)
-    patches = []
+    patches, noises = [], []
     for number in numbers:
         rng = np.random.default_rng([seed, step, number])
         source = sources[rng.choice(len(sources), p=share)]
-        patches.append(jittered(source.patch(rng, settings), rng, settings))
-    return np.stack(patches)[:, None]
+        patch = source.patch(rng, settings)
+        patches.append(jittered(patch, rng, settings))
+        # gamma changes it by what it changes the patch, on the whole
+        change = patches[-1].std() / patch.std() if source.noise else 1.0
+        noises.append(source.noise * change)
+    return np.stack(patches)[:, None], np.array(noises, np.float32)
 
 
 def noise(seed: int, step: int, numbers: Iterable[int], size: int) -> Planes:

@@ -39,6 +39,7 @@ class SourceRecipe(_Part):
         sections: the first, and the one after the last; null is all that follow.
         stack: whether its sections follow each other in z; those that do not give xy planes only.
         lost: numbers of sections of the whole volume that say nothing of its grey values.
+        noise: standard deviation of its white noise in grey values, which a prior shall not learn.
         weight: how often it is drawn, against the others; its number of voxels by default.
         credit: for the card.
     """
@@ -50,6 +51,7 @@ class SourceRecipe(_Part):
     sections: tuple[Annotated[int, Field(ge=0)], Positive | None] | None = None
     stack: bool | None = None
     lost: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    noise: Annotated[float, Field(ge=0)] = 0.0
     weight: Annotated[float, Field(gt=0)] | None = None
     credit: str = ""
 
@@ -246,6 +248,16 @@ class Recipe(_Part):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _noise_stays_white(self) -> Recipe:
+        noisy = [source.name for source in (*self.sources, *self.validation) if source.noise]
+        if noisy and (self.interpolation or self.patches.zoom != (1, 1)):
+            raise ValueError(
+                f"{noisy[0]} has noise: only a prior can be trained without learning it, and patches of other pixel sizes would "
+                "change it; expected patches: {zoom: [1, 1]} and no interpolation"
+            )
+        return self
+
     @property
     def architecture(self) -> dict[str, Any]:
         """What the network is made of, as a card says it."""
@@ -284,8 +296,9 @@ class Recipe(_Part):
             for source, each in zip(facts[kind], getattr(self, kind), strict=True):
                 source["path"] = each.name
                 del source["credit"]
-                if not each.lost:
-                    del source["lost"]
+                for name in ("lost", "noise"):
+                    if not getattr(each, name):
+                        del source[name]
         return facts
 
 

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ from emgen.prior.state import State
 TOLD = 100  # steps between two lines of progress
 VALIDATED = 48  # patches, of one and a half times the size, all held-out sources together
 
-Batch = tuple[Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,13 @@ class Run:
         wanted = self.recipe.precision
         return wanted == "bfloat16" or (wanted == "auto" and self.accelerator.device.type == "cuda")
 
+    def judged(self, network: Any, source: patches.Source) -> validation.Psnr:
+        """How well a network does what it is trained for on a held-out source."""
+        x = self.fixed[source.name]
+        if self.recipe.interpolation:
+            return interpolation.psnr(network, x)
+        return validation.denoise_psnr(network, x, source.noise)
+
     def say(self, text: str) -> None:
         if self.main:
             print(text, flush=True)
@@ -135,7 +142,7 @@ class Run:
                 yield waiting.popleft().result()
 
     def batch(self, step: int) -> Batch:
-        """Patches x and noises eps (n, 1, h, w) and times t (n,): from the seed and the step alone.
+        """Patches x and noises eps (n, 1, h, w), times t and noise of the patches (n,): from the seed and the step alone.
 
         What an interpolator learns from is in `interpolation.batch`.
         """
@@ -160,17 +167,17 @@ class Run:
                 step,
                 numbers,
             )
-        x, eps = (
+        x, own, eps = (
             torch.from_numpy(part)
             for part in (
-                patches.batch(self.sources, weights, recipe.patches, recipe.seed, step, numbers),
+                *patches.batch(self.sources, weights, recipe.patches, recipe.seed, step, numbers),
                 patches.noise(recipe.seed, step, numbers, recipe.patches.size),
             )
         )
         if coupled:
-            x, eps = x[mine], flow.coupled(x, eps)[mine]
+            x, own, eps = x[mine], own[mine], flow.coupled(x, eps)[mine]
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        return x, eps, flow.times(whole, recipe.flow.late, generator)[mine]
+        return x, eps, flow.times(whole, recipe.flow.late, generator)[mine], own
 
 
 def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
@@ -277,7 +284,7 @@ def _resume(run: Run, state: State, identity: dict[str, Any]) -> None:
 def step(run: Run, state: State, network: nn.Module, batch: Batch) -> Tensor:
     """One step of the optimiser on this process's part of a batch; returns the loss."""
     settings, device = run.recipe.optimiser, run.accelerator.device
-    batch = (batch[0].to(device), batch[1].to(device), batch[2].to(device))
+    batch = tuple(part.to(device) for part in batch)
     if state.drops:  # what is dropped follows from the step too, and differs between processes
         place = run.accelerator.num_processes * state.step + run.accelerator.process_index
         torch.manual_seed(run.recipe.seed * 1_000_003 + place)
@@ -303,10 +310,7 @@ def checkpoint(
     """
     if not run.main:
         return
-    judged: Callable[[Any, Tensor], validation.Psnr] = (
-        interpolation.psnr if run.recipe.interpolation else validation.denoise_psnr
-    )
-    found = {name: judged(state.average, x) for name, x in run.fixed.items()}
+    found = {source.name: run.judged(state.average, source) for source in run.held_out}
     score = validation.score(found)
     if not np.isfinite([score, loss or 0.0]).all():
         raise EmgenError(

@@ -14,29 +14,49 @@ from emgen.prior import flow
 from emgen.prior.network import Prior
 
 TIMES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+MISSING = 0.5  # share of a time's noise that noisy tissue must lack to tell how well it is denoised
 Psnr = dict[str, float]
 
 
 @torch.inference_mode()
-def denoise_psnr(prior: Prior, x: Tensor, batch: int = 8) -> Psnr:
-    """PSNR in dB (range 2, [-1, 1]) of one network call from x_t, per t; x (n, 1, h, w), noise fixed."""
+def denoise_psnr(prior: Prior, x: Tensor, noise: float = 0.0, batch: int = 8) -> Psnr:
+    """PSNR in dB (range 2, [-1, 1]) of one network call from x_t, per t.
+
+    Of tissue with white noise of that standard deviation, it is that of what lies behind the noise, which nobody saw,
+    as x_t is made in `flow.loss`: E (k D + (1 - k) x_t / t - x)^2 = k^2 E (D - clean)^2 + k noise^2. Times
+    at which the tissue brings most of the noise itself are left out.
+
+    Args:
+        prior: what denoises.
+        x: tissue, (n, 1, h, w).
+        noise: that it has.
+        batch: planes that are denoised together.
+    """
     eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x.device)
     found = {}
     for t in TIMES:
-        at = flow.at(x, eps, torch.full((len(x),), t, device=x.device))
+        k = float(flow.missing(torch.tensor(t), torch.tensor(noise)))
+        if k < MISSING:
+            continue
+        at = flow.at(x, k**0.5 * eps, torch.full((len(x),), t, device=x.device))
         errors = [
-            flow.destination(part, prior.velocity(part, t).float(), t) - clean
-            for part, clean in zip(at.split(batch), x.split(batch), strict=True)
+            k * flow.destination(part, prior.velocity(part, t).float(), t)
+            + (1 - k) / t * part
+            - seen
+            for part, seen in zip(at.split(batch), x.split(batch), strict=True)
         ]
-        found[str(t)] = round(float(10 * torch.log10(4 / torch.cat(errors).square().mean())), 3)
+        left = float(torch.cat(errors).square().mean())
+        # tissue may have less noise than was said
+        square = max(left - k * noise**2, left / 100) / k**2
+        found[str(t)] = round(float(10 * np.log10(4 / square)), 3)
     return found
 
 
 def mean(by_source: Mapping[str, Psnr]) -> Psnr:
     """Per t or task, over the sources: noisy ones must not count for more than clean ones."""
-    tasks = next(iter(by_source.values()))
+    tasks = dict.fromkeys(task for each in by_source.values() for task in each)
     return {
-        task: round(float(np.mean([each[task] for each in by_source.values()])), 3)
+        task: round(float(np.mean([each[task] for each in by_source.values() if task in each])), 3)
         for task in tasks
     }
 

@@ -1,53 +1,21 @@
-"""Every format, written by its own library: the same voxels, its voxel size, clear refusals."""
+"""TIFF and folders of sections, written by other libraries: the same voxels, their size, clear refusals."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import h5py
-import mrcfile
 import numpy as np
-import numpy.typing as npt
 import pytest
-import tensorstore
 import tifffile
+from foreign import VOXEL, Array, facts, folder_of, pages, refused, voxels
 from PIL import Image
 
-from emgen.errors import EmgenError
-from emgen.geometry import Box, VoxelSize
-from emgen.sources import Source, natural, open_source
-
-Array = npt.NDArray[Any]
-SHAPE = (5, 17, 23)
-VOXEL = VoxelSize(40, 4, 5)
-
-
-def voxels(dtype: npt.DTypeLike = "uint8", shape: tuple[int, ...] = SHAPE) -> Array:
-    return np.random.default_rng(0).integers(0, 120, shape).astype(dtype)
-
-
-def facts(path: Path | str, dataset: str | None = None) -> tuple[Source, Array]:
-    """The opened source and all its voxels."""
-    with open_source(str(path), dataset) as source:
-        return source, source.read(Box.whole(source.shape))
-
-
-def refused(path: Path | str, message: str, dataset: str | None = None) -> None:
-    with pytest.raises(EmgenError, match=message):
-        facts(path, dataset)
-
-
-def pages(path: Path, sections: Array, **options: Any) -> None:
-    """A TIFF page by page, each with its own directory."""
-    with tifffile.TiffWriter(path, bigtiff=options.pop("bigtiff", False)) as writer:
-        for section in sections:
-            writer.write(section, metadata=None, contiguous=False, **options)
-
+from emgen.geometry import Box
+from emgen.sources import natural, open_source
 
 # ---- TIFF
 
@@ -209,14 +177,6 @@ def test_what_is_no_tiff_is_refused(tmp_path: Path) -> None:
 # ---- folders of sections
 
 
-def folder_of(path: Path, sections: Array, suffix: str = ".png", first: int = 1) -> Path:
-    path.mkdir()
-    for number, section in enumerate(sections, start=first):
-        name = path / f"slice_{number}{suffix}"
-        tifffile.imwrite(name, section) if suffix == ".tif" else Image.fromarray(section).save(name)
-    return path
-
-
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_a_folder_is_sorted_by_number(tmp_path: Path, suffix: str, dtype: str) -> None:
@@ -279,228 +239,3 @@ def test_sections_larger_than_pillow_likes_are_read(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     facts(folder_of(tmp_path / "s", voxels()))
     assert Image.MAX_IMAGE_PIXELS == 10
-
-
-# ---- MRC
-
-
-def mrc(path: Path, data: Array, voxel: VoxelSize | None = VOXEL, **header: Any) -> Path:
-    with mrcfile.new(path) as file:
-        file.set_data(data)
-        if voxel is not None:
-            file.voxel_size = tuple(size * 10 for size in (voxel.x, voxel.y, voxel.z))
-        for name, value in header.items():
-            file.header[name] = value
-    return path
-
-
-@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32", "float16", "int8"])
-def test_mrc_gives_its_voxels_and_its_size_in_nanometres(tmp_path: Path, dtype: str) -> None:
-    source, found = facts(mrc(tmp_path / "a.mrc", voxels(dtype)))
-    np.testing.assert_array_equal(found, voxels(dtype))
-    assert found.dtype == dtype
-    assert source.voxel is not None and tuple(source.voxel) == pytest.approx(tuple(VOXEL), rel=1e-6)
-
-
-def test_mrc_without_a_voxel_size(tmp_path: Path) -> None:
-    assert facts(mrc(tmp_path / "a.mrc", voxels("int16"), voxel=None))[0].voxel is None
-
-
-def test_mrc_of_one_angstrom_is_doubted(tmp_path: Path) -> None:
-    source = facts(mrc(tmp_path / "a.mrc", voxels("int16"), VoxelSize(0.1, 0.1, 0.1)))[0]
-    assert "when they do not know" in source.notes[0]
-
-
-def test_mrc_bytes_are_signed_unless_imod_or_the_greatest_value_say_otherwise(
-    tmp_path: Path,
-) -> None:
-    data = np.arange(256, dtype=np.uint8).repeat(2).reshape(2, 16, 16)
-    signed = data.view(np.int8)
-
-    def stamped(flags: int) -> bytes:
-        return (
-            bytes(40) + (1146047817).to_bytes(4, "little") + flags.to_bytes(4, "little") + bytes(36)
-        )
-
-    cases: list[tuple[Array, dict[str, Any]]] = [
-        (signed, {}),
-        (signed, {"extra2": stamped(1)}),
-        (data, {"extra2": stamped(0)}),
-        (data, {"dmin": 0, "dmax": 255}),
-    ]
-    for number, (expected, header) in enumerate(cases):
-        found = facts(mrc(tmp_path / f"{number}.mrc", signed, **header))[1]
-        assert found.dtype == expected.dtype
-        np.testing.assert_array_equal(found, expected)
-
-
-def test_a_single_mrc_image_is_one_section(tmp_path: Path) -> None:
-    np.testing.assert_array_equal(
-        facts(mrc(tmp_path / "a.mrc", voxels("int16")[0], None))[1], voxels("int16")[:1]
-    )
-
-
-def test_mrc_refusals(tmp_path: Path) -> None:
-    refused(mrc(tmp_path / "a.mrc", voxels("int16"), mapc=3, maps=1), r"order \(3, 2, 1\)")
-    refused(mrc(tmp_path / "b.mrc", voxels("int16", (2, 3, 8, 9)), None), r"shape \(2, 3, 8, 9\)")
-    whole = mrc(tmp_path / "c.mrc", voxels("int16")).read_bytes()
-    (tmp_path / "c.mrc").write_bytes(whole[:2000])
-    refused(tmp_path / "c.mrc", "damaged")
-
-
-# ---- HDF5
-
-
-def hdf5(path: Path, **data: Array) -> Path:
-    with h5py.File(path, "w") as file:
-        for name, array in data.items():
-            file[name.replace("__", "/")] = array
-    return path
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("resolution", [40.0, 4.0, 5.0]), ("element_size_um", [0.04, 0.004, 0.005])]
-)
-def test_hdf5_gives_its_only_volume_and_its_voxel_size(
-    tmp_path: Path, name: str, value: list[float]
-) -> None:
-    path = hdf5(tmp_path / "a.h5", volumes__raw=voxels(), table=voxels(shape=(4, 4)))
-    with h5py.File(path, "a") as file:
-        file["volumes/raw"].attrs[name] = value
-    source, found = facts(path)
-    np.testing.assert_array_equal(found, voxels())
-    assert source.voxel is not None and tuple(source.voxel) == pytest.approx(tuple(VOXEL))
-
-
-def test_hdf5_with_several_volumes_lists_them(tmp_path: Path) -> None:
-    path = hdf5(tmp_path / "a.h5", volumes__raw=voxels(), volumes__labels=voxels("uint32"))
-    refused(path, "one of volumes/labels, volumes/raw: choose with --dataset")
-    refused(
-        path,
-        "no data set volumes/ram; 3-D data sets in it: volumes/labels, volumes/raw",
-        "volumes/ram",
-    )
-    source, found = facts(path, "volumes/labels")
-    assert found.dtype == "uint32" and source.voxel is None
-
-
-def test_hdf5_refusals(tmp_path: Path) -> None:
-    refused(hdf5(tmp_path / "a.h5", a=voxels(shape=(2, 3, 4, 5))), "found none")
-    refused(tmp_path / "a.h5", r"shape \(2, 3, 4, 5\)", "a")
-    refused(hdf5(tmp_path / "b.h5", rgb=voxels(shape=(8, 9, 3))), "colour image by the look of it")
-    refused(hdf5(tmp_path / "c.h5", nothing=voxels(shape=(0, 3, 8))), "no voxels")
-    (tmp_path / "d.h5").write_bytes(b"not HDF5")
-    refused(tmp_path / "d.h5", "cannot be read")
-
-
-# ---- N5 and precomputed
-
-
-def n5(path: Path, data: Array, **attributes: Any) -> Path:
-    spec = {
-        "driver": "n5",
-        "kvstore": {"driver": "file", "path": str(path)},
-        "metadata": {
-            "dimensions": data.shape[::-1],
-            "blockSize": (8,) * data.ndim,
-            "dataType": data.dtype.name,
-            "compression": {"type": "gzip"},
-        },
-    }
-    tensorstore.open(spec, create=True).result().write(data.T).result()
-    file = path / "attributes.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **attributes}))
-    return path
-
-
-@pytest.mark.parametrize(
-    "attributes",
-    [
-        {"resolution": [5.0, 4.0, 40.0], "units": ["nm", "nm", "nm"]},
-        {"pixelResolution": {"dimensions": [0.005, 0.004, 0.04], "unit": "um"}},
-        {
-            "pixelResolution": {"dimensions": [2.5, 2, 40], "unit": "nm"},
-            "downsamplingFactors": [2, 2, 1],
-        },
-    ],
-)
-def test_n5_gives_its_voxels_z_first_and_its_voxel_size(
-    tmp_path: Path, attributes: dict[str, Any]
-) -> None:
-    source, found = facts(n5(tmp_path / "a.n5", voxels(), **attributes))
-    np.testing.assert_array_equal(found, voxels())
-    assert source.voxel is not None and tuple(source.voxel) == pytest.approx(tuple(VOXEL))
-
-
-def test_n5_resolution_without_units_is_not_a_voxel_size(tmp_path: Path) -> None:
-    assert facts(n5(tmp_path / "a.n5", voxels(), resolution=[5, 4, 40]))[0].voxel is None
-
-
-def test_an_n5_container_is_searched(tmp_path: Path) -> None:
-    n5(tmp_path / "a.n5" / "volumes" / "s0", voxels())
-    np.testing.assert_array_equal(facts(tmp_path / "a.n5")[1], voxels())
-    n5(tmp_path / "a.n5" / "volumes" / "s1", voxels(shape=(3, 8, 9)))
-    refused(tmp_path / "a.n5", "one of volumes/s0, volumes/s1: choose with --dataset")
-    assert facts(tmp_path / "a.n5", "volumes/s1")[0].shape == (3, 8, 9)
-    assert facts(f"n5://{tmp_path}/a.n5", "volumes/s1")[0].shape == (3, 8, 9)
-    refused(tmp_path / "a.n5", "no data set volumes/s2", "volumes/s2")
-
-
-def test_n5_of_four_dimensions_is_refused(tmp_path: Path) -> None:
-    refused(n5(tmp_path / "a.n5", voxels(shape=(2, 3, 8, 9))), r"shape \(2, 3, 8, 9\)")
-
-
-def precomputed(
-    path: Path, data: Array, offset: tuple[int, int, int] = (0, 0, 0), channels: int = 1
-) -> Path:
-    spec = {
-        "driver": "neuroglancer_precomputed",
-        "kvstore": {"driver": "file", "path": str(path)},
-        "multiscale_metadata": {
-            "data_type": data.dtype.name,
-            "num_channels": channels,
-            "type": "image",
-        },
-        "scale_metadata": {
-            "size": data.shape[::-1],
-            "encoding": "raw",
-            "chunk_size": [8, 8, 8],
-            "resolution": [5, 4, 40],
-            "voxel_offset": offset[::-1],
-        },
-    }
-    store = tensorstore.open(spec, create=True).result()
-    store[..., 0].write(data.T).result()
-    return path
-
-
-def test_precomputed_gives_its_voxels_voxel_size_and_offset(tmp_path: Path) -> None:
-    path = precomputed(tmp_path / "a", voxels("uint16"), offset=(3, 20, 100))
-    for name in (str(path), f"precomputed://{path}"):
-        source, found = facts(name)
-        np.testing.assert_array_equal(found, voxels("uint16"))
-        assert source.voxel == VOXEL and source.offset == (3, 20, 100)
-
-
-def test_precomputed_refusals(tmp_path: Path) -> None:
-    refused(precomputed(tmp_path / "a", voxels(), channels=2), "2 channels")
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "info").write_text("{")
-    refused(tmp_path / "b", "cannot be opened as precomputed")
-
-
-# ---- neither
-
-
-def test_unknown_sources_are_refused(tmp_path: Path) -> None:
-    refused(tmp_path / "missing.tif", "there is nothing at")
-    (tmp_path / "a.czi").write_text("")
-    refused(tmp_path / "a.czi", r"does not know the format \.czi")
-    (tmp_path / "a").write_text("")
-    refused(tmp_path / "a", "a file without a suffix")
-    refused("https://example.org/a", 'put "precomputed://"')
-    (tmp_path / "z").mkdir()
-    (tmp_path / "z" / "zarr.json").write_text("{}")
-    refused(tmp_path / "z", "Zarr already")
-    tifffile.imwrite(tmp_path / "a.tif", voxels())
-    refused(tmp_path / "a.tif", "--dataset is for HDF5 and N5", "raw")

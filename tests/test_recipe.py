@@ -1,0 +1,93 @@
+"""Recipes: those of the repository, and what is wrong with others."""
+
+import json
+
+import pytest
+import yaml
+from recipes import made
+from runs import ROOT
+
+from emgen.errors import EmgenError
+from emgen.prior import recipe
+from emgen.prior.checkpoint import load
+from emgen.prior.state import State
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "config/prior").glob("em*.yaml")), ids=lambda p: p.stem
+)
+def test_those_of_the_repository_are_right(path):
+    found = recipe.read(path)
+    assert found.name == path.stem
+    State.new(found, found.network)
+
+
+def test_the_shipped_prior_is_made_by_its_recipe():
+    found, (_, card) = recipe.read(ROOT / "config/prior/emgen-small.yaml"), load("emgen-small")
+    assert card.architecture == found.network
+    assert card.facts["data"] == recipe.names(found.sources)
+    assert card.facts["validation"] == recipe.names(found.validation)
+    stored = found.model_dump(mode="json")
+    assert card.facts["training"] == {key: stored[key] for key in card.facts["training"]}
+
+
+def test_the_paper_is_followed():
+    found = recipe.read(ROOT / "config/prior/em-generalist.yaml")
+    settings = found.optimiser
+    assert found.network["channels"] == [64, 128, 256, 512]
+    assert (found.patches.size, settings.batch, settings.steps) == (128, 256, 200_000)
+    assert (settings.rate, settings.warm_up, settings.average) == (1e-4, 1000, 0.999)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"validation": [{"path": "a.tif", "voxel_size_nm": 8}]}, "is trained on"),
+        ({"validation": []}, "validation"),
+        ({"sources": [{"path": "a.tif", "sections": (5, 5)}]}, "sections"),
+        ({"sources": [{"path": "a.tif", "dataset": "jrc_mus_liver"}]}, "jrc_mus-liver"),
+        (
+            {"sources": [{"path": "a.tif", "weight": 1}, {"path": "c.tif"}]},
+            "weight for every source",
+        ),
+        ({"optimiser": {"steps": 5, "decay": 6}}, "decay"),
+        ({"optimiser": {"speed": 5}}, "speed"),
+        ({"optimiser": [1]}, "optimiser"),
+        ({"sources": [{"path": "a.tif", "voxel_size_nm": 0}]}, "greater than 0"),
+        ({"validation": [{"path": "./a.tif", "voxel_size_nm": 8}]}, "is trained on"),
+        (
+            {"validation": [{"path": "b.tif"}, {"path": "b.tif"}]},
+            "two sources are called b.tif",
+        ),
+        ({"name": "../p"}, "name"),
+        ({"sources": [{"path": "a.tif", "noise": 5}]}, "a.tif has noise"),
+    ],
+)
+def test_faults_are_named(tissue, change, words):
+    facts = made(tissue).model_dump(mode="json") | change
+    path = tissue / "bad.yaml"
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(facts))))
+    with pytest.raises(EmgenError, match=words):
+        recipe.read(path)
+
+
+def test_the_same_file_may_be_split(tissue):
+    parts = [{"path": "a.tif", "voxel_size_nm": 8, "sections": s} for s in ((0, 12), (12, 20))]
+    made(tissue, sources=parts[:1], validation=parts[1:])
+
+
+def test_what_is_no_recipe_is_refused(tissue):
+    (tissue / "list.yaml").write_text("- 1")
+    (tissue / "bad.yaml").write_text("a: [")
+    for name, words in (
+        ("none", "cannot be read"),
+        ("list", "expected keys"),
+        ("bad", "not YAML"),
+    ):
+        with pytest.raises(EmgenError, match=words):
+            recipe.read(tissue / f"{name}.yaml")
+
+
+def test_the_rate_warms_up_stays_and_falls(tissue):
+    settings = made(tissue, optimiser={"steps": 100, "decay": 20, "warm_up": 10}).optimiser
+    assert [settings.rate_at(s) for s in (0, 9, 50, 80, 99)] == pytest.approx([0.1, 1, 1, 1, 0.05])
