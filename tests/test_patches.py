@@ -151,6 +151,8 @@ def test_noise_is_that_of_the_patches_and_stretches_no_contrast(tissue):
     assert level == pytest.approx(both[0].noise)
     assert levels / level == pytest.approx(loud.std((1, 2, 3)) / calm.std((1, 2, 3)), rel=1e-3)
     assert not patches.batch(both[1:], (1,), changed, 0, 0, range(4))[1].any()
+    with pytest.raises(EmgenError, match="hides its tissue"):
+        opened(tissue, "noisy.tif", noise=500)
 
 
 def test_only_stacks_of_like_voxels_give_axial_planes(tissue):

@@ -214,9 +214,7 @@ def test_a_full_disk_loses_nothing_before_the_last_checkpoint(tissue, tmp_path):
     assert main(["train", str(path), "--output", str(run), "--steps", "9"]) == 0
 
 
-def test_a_kill_loses_no_more_than_the_steps_since_the_last_checkpoint(
-    self, tissue, tmp_path, capfd
-):
+def test_a_kill_loses_no_more_than_the_steps_since_the_last_checkpoint(tissue, tmp_path, capfd):
     steps = {"steps": 100_000}
     path, run = written(tissue, optimiser=steps, checkpoint_minutes=0.01), tmp_path / "run"
     command = [sys.executable, "-m", "emgen.cli", "train", str(path), "--output", str(run)]

@@ -22,6 +22,7 @@ from emgen.volume import Volume, bytes_of
 
 ISOTROPIC = 1.3  # up to this anisotropy xz and yz planes are patches too
 ZOOMED = 0.3  # share of the patches whose pixel size changes
+NOISIEST = 1.5  # noise in units of the prior's range, above which no time is left to learn at
 WHOLE = 4 << 30  # bytes of a volume that is read at once; larger ones are read patch by patch
 
 Grey = npt.NDArray[Any]
@@ -74,7 +75,7 @@ class Source:
             memory: bytes that it may hold; a larger OME-Zarr is read patch by patch.
 
         Raises:
-            EmgenError: missing, no voxel size, constant, not finite, too small, or too large.
+            EmgenError: missing, no voxel size, constant, not finite, noisier than tissue, too small, or too large.
         """
         where = recipe.path if "://" in recipe.path else str(folder / recipe.path)
         if _is_zarr(where):
@@ -114,6 +115,11 @@ class Source:
             intensity = Intensity.of(seen).narrowed(seen, recipe.noise)
         except ValueError as error:
             raise EmgenError(f"{where}: {error}") from None
+        if recipe.noise > NOISIEST * intensity.unit:
+            raise EmgenError(
+                f"{where}: noise of {recipe.noise:g} grey values hides its tissue, whose grey values spread by {intensity.unit:.3g} to "
+                "either side; check the noise, or leave it out"
+            )
         crc = 0
         for sample in samples:
             crc = zlib.crc32(np.ascontiguousarray(sample).tobytes(), crc)
