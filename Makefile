@@ -22,8 +22,9 @@ demo: $(VENV) ## restore a real FIB-SEM crop; ends with results/demo/report.html
 	@echo "Report: results/demo/report.html"
 	@echo "Volume: results/demo/restored.ome.zarr"
 
+# two at a time with one thread each: most of their time is one process that starts
 test: $(VENV) ## the fast tests
-	$(BIN)/pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow and not gpu"
 
 test-slow: $(VENV) ## the slow ones, a real Slurm among them (root; skipped in words elsewhere)
 	$(BIN)/pytest -m "slow and not gpu" -rs

@@ -46,8 +46,8 @@ def denoise_psnr(prior: Prior, x: Tensor, noise: float = 0.0, batch: int = 8) ->
             for part, seen in zip(at.split(batch), x.split(batch), strict=True)
         ]
         left = float(torch.cat(errors).square().mean())
-        # tissue may have less noise than was said
-        square = max(left - k * noise**2, left / 100) / k**2
+        # tissue may have less noise than was said: no more than 10 dB are put down to it
+        square = max(left - k * noise**2, left / 10) / k**2
         found[str(t)] = round(float(10 * np.log10(4 / square)), 3)
     return found
 
