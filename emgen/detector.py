@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 
+from emgen.intensity import blank, tissue
 from emgen.settings import Level, Noise
 
 BINS, FEWEST = (
@@ -69,10 +71,8 @@ class Detector:
         The method of Foi et al., IEEE Transactions on Image Processing 17 (2008), with the response of
         Immerkaer (1996) in place of wavelets: a line through the variance at every local mean.
         """
-        local = [
-            _local(section) for sample in samples for section in sample if min(section.shape) > 4
-        ]
-        if not local:
+        local = [_local(section) for section in _showing(samples) if min(section.shape) > 4]
+        if not any(mean.size for mean, _ in local):
             return cls(0.0, 0.0, middle)
         mean, response = (np.concatenate(each) for each in zip(*local, strict=True))
         bins = min(BINS, len(mean) // FEWEST)
@@ -98,21 +98,28 @@ class Detector:
         floor = max(self.least, DARKEST * self.sigma)
         return np.sqrt(np.maximum(variance, floor**2)).astype(np.float32)
 
+    def typical(self, samples: Iterable[Grey]) -> float:
+        """Root mean square over the samples (z, y, x), in grey values; blank pixels aside."""
+        if self.gain == 0:
+            return self.sigma
+        return float(np.square(self.at(tissue(samples)), dtype=np.float64).mean() ** 0.5)
+
 
 def estimate_noise(section: Grey) -> float:
     """Standard deviation of white noise in one section (y, x), in grey values; 0 where it is too small to tell.
 
     Immerkaer, Computer Vision and Image Understanding 64 (1996): the response to a mask that is blind to
-    planes and edges, here by its median so that membranes do not count as noise.
+    planes and edges, here by its median so that membranes do not count as noise, and where the section is not blank.
     """
     if min(section.shape) < 3:
         return 0.0
-    return _spread(_response(section))
+    return _spread(_response(section)[~blank(section)[1:-1, 1:-1]])
 
 
 def typical_noise(samples: Sequence[Grey]) -> float:
     """The median of all sections' noise, in grey values; samples are (z, y, x)."""
-    return float(np.median([estimate_noise(section) for sample in samples for section in sample]))
+    found = [estimate_noise(section) for section in _showing(samples)]
+    return float(np.median(found)) if found else 0.0
 
 
 def correlated_noise(samples: Sequence[Grey]) -> float:
@@ -125,7 +132,7 @@ def correlated_noise(samples: Sequence[Grey]) -> float:
     values; where all are too small it is `typical_noise`.
     """
     reach = [n + RING for n in NEAR]
-    sections = [s for sample in samples for s in sample if min(s.shape) > 4 * max(reach)]
+    sections = [s for s in _showing(samples) if min(s.shape) > 4 * max(reach)]
     sections = [s.astype(np.float64) for s in sections[:: max(1, len(sections) // SECTIONS)]]
     if not sections:
         return typical_noise(samples)
@@ -133,20 +140,27 @@ def correlated_noise(samples: Sequence[Grey]) -> float:
     power: Grey = np.zeros(())
     cross: Grey = np.zeros(())
     for section in sections:
-        near, far = _surroundings(section - mean, reach)
+        near, far, _ = _surroundings(section - mean, reach)
         power, cross = power + far @ far.T, cross + far @ near.ravel()
     weights = np.linalg.solve(power + 1e-9 * np.trace(power) * np.eye(len(power)), cross)
-    variance = total = 0.0
+    variance = total = seen = 0.0
     for section in sections:
-        near, far = _surroundings(section - mean, reach)
+        near, far, share = _surroundings(section - mean, reach)
         left = near - (weights @ far).reshape(near.shape)
+        seen += share / len(sections)
         variance += float(np.square(left).mean()) / len(sections)
         total += sum(_covariance(left, *shift) for shift in np.ndindex(*NEAR)) / len(sections)
-    return float((variance * max(total, variance)) ** 0.25)
+    return float((variance * max(total, variance)) ** 0.25 / seen**0.5) if seen else 0.0
 
 
-def _surroundings(section: Grey, reach: list[int]) -> tuple[Grey, Grey]:
-    """Inner pixels, and for each those around it that are not `NEAR` (places, pixels)."""
+def _showing(samples: Iterable[Grey]) -> Iterator[Grey]:
+    """Sections (y, x) of samples (z, y, x) that are not one grey value."""
+    return (section for sample in samples for section in sample if np.ptp(section) > 0)
+
+
+def _surroundings(section: Grey, reach: list[int]) -> tuple[Grey, Grey, float]:
+    """Inner pixels, for each those around it that are not `NEAR` (places, pixels), and the share of them that counts:
+    near blank pixels all are 0."""
     (y, x), (height, width) = reach, section.shape
     places = [
         (i, j)
@@ -155,7 +169,9 @@ def _surroundings(section: Grey, reach: list[int]) -> tuple[Grey, Grey]:
         if abs(i) >= NEAR[0] or abs(j) >= NEAR[1]
     ]
     far = [section[y + i : height - y + i, x + j : width - x + j].ravel() for i, j in places]
-    return section[y : height - y, x : width - x], np.stack(far)
+    inner = (slice(y, height - y), slice(x, width - x))
+    seen = ~scipy.ndimage.maximum_filter(blank(section), (2 * y + 1, 2 * x + 1))[inner]
+    return section[inner] * seen, np.stack(far) * seen.ravel(), float(seen.mean())
 
 
 def _covariance(left: Grey, dy: int, dx: int) -> float:
@@ -175,12 +191,13 @@ def _response(section: Grey) -> npt.NDArray[np.float64]:
 
 
 def _spread(response: npt.NDArray[np.float64]) -> float:
-    return float(np.median(np.abs(response)) / 0.6745 / 6)
+    return float(np.median(np.abs(response)) / 0.6745 / 6) if response.size else 0.0
 
 
 def _local(section: Grey) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The mean of 5 x 5 pixels around every pixel at least two from the edge, and the response there."""
+    """The mean of 5 x 5 pixels around every pixel at least two from the edge and not near blank ones, and the response there."""
     total = np.cumsum(np.cumsum(section.astype(np.float64), axis=0), axis=1)
     total = np.pad(total, ((1, 0), (1, 0)))
     mean = (total[5:, 5:] - total[:-5, 5:] - total[5:, :-5] + total[:-5, :-5]) / 25
-    return mean.ravel(), _response(section)[1:-1, 1:-1].ravel()
+    seen = ~scipy.ndimage.maximum_filter(blank(section), 5)[2:-2, 2:-2]
+    return mean[seen], _response(section)[1:-1, 1:-1][seen]

@@ -113,13 +113,15 @@ class Draft:
 
         The same for every run that asks for the same adaptation of the same input, so that it is made once.
         """
-        if not self.config.restore.adapt.steps:
+        measured, restore = self.measured, self.config.restore
+        if not restore.adapt.steps:
             return None
-        measured = self.measured
         identity = [
             self.config.input.model_dump(),
             [*measured.shape, *measured.voxel, measured.dtype.str],
-            self.config.restore.model_dump(include={"adapt", "noise", "seed"}),
+            restore.model_copy(update={"noise": restore.level}).model_dump(
+                include={"adapt", "noise", "seed"}
+            ),
             self.prior.sha256,
         ]
         return f"adapted-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]}"

@@ -12,11 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 
 from emgen.geometry import Box, Zyx, zyx
 
 LOW, HIGH = 0.1, 99.9  # percentiles: robust against single bright or dead pixels
 SAMPLES, SAMPLE = 27, (32, 128, 128)
+FEWEST = 0.01  # share of the sampled voxels that must not be blank to speak for all
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,12 @@ class Intensity:
 
     @classmethod
     def of(cls, samples: Iterable[npt.NDArray[Any]]) -> Intensity:
-        """From arrays sampled all over a volume.
+        """From arrays (z, y, x) sampled all over a volume, where they are not `blank`.
 
         Raises:
             ValueError: not finite, or constant.
         """
-        values = np.concatenate([sample.ravel() for sample in samples]).astype(np.float64)
+        values = tissue(samples)
         if not np.isfinite(values).all():
             raise ValueError("there are voxels that are not finite numbers (NaN or infinite)")
         low, high = np.percentile(values, (LOW, HIGH))
@@ -52,7 +54,7 @@ class Intensity:
 
         A prior knows tissue at one contrast. At least a tenth of the variance is left to the tissue.
         """
-        values = np.concatenate([sample.ravel() for sample in samples]).astype(np.float64)
+        values = tissue(samples)
         mean, variance = float(values.mean()), float(values.var())
         if noise == 0 or variance == 0:
             return self
@@ -80,6 +82,29 @@ class Intensity:
         """
         grey = (values.astype(np.float64) + 1) * self.unit + self.low
         return store(grey, dtype)
+
+
+def blank(sections: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Pixels (..., y, x) in squares of 3 x 3 that all have the least, or all the greatest, grey value of their section.
+
+    Padding of aligned stacks, or saturated: they say nothing of tissue and its noise.
+    """
+    square = (*[1] * (sections.ndim - 2), 3, 3)
+    least, greatest = (
+        scipy.ndimage.grey_opening(sections == f(sections, axis=(-2, -1), keepdims=True), square)
+        for f in (np.min, np.max)
+    )
+    found: npt.NDArray[np.bool_] = least | greatest
+    return found
+
+
+def tissue(samples: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+    """Grey values of samples (z, y, x) that are not blank, in one row; all of them where hardly any is not."""
+    sections = [np.atleast_2d(sample) for sample in samples]
+    seen = np.concatenate([each[~blank(each)] for each in sections])
+    if seen.size < FEWEST * sum(each.size for each in sections):
+        seen = np.concatenate([each.ravel() for each in sections])
+    return seen.astype(np.float64)
 
 
 def sample_boxes(shape: Zyx) -> list[Box]:

@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from emgen.intensity import Intensity, sample_boxes
 from emgen.prior.card import resolve
 from emgen.psf import Kernel
 from emgen.pyramid import factors
+from emgen.settings import Level
 from emgen.volume import Volume
 
 # Part of the resume key: raised whenever the voxels of a block would come out differently.
@@ -196,6 +198,32 @@ def refuse_full_disk(found: Draft, run: Path) -> None:
         )
 
 
+def scaled(
+    measured: Measured, seen: Sequence[npt.NDArray[Any]], noise: Level
+) -> tuple[Intensity, Detector]:
+    """Scaling to the prior's range as it would be without noise, and the noise.
+
+    Args:
+        measured: the input.
+        seen: samples of it (z, y, x), without lost sections.
+        noise: see `restore.noise`.
+
+    Raises:
+        EmgenError: no samples are left, or they are constant or not finite.
+    """
+    if not seen:
+        raise EmgenError(
+            f"input.lost: none of the sampled sections of {measured.path} is left; check the numbers"
+        )
+    try:
+        noisy = Intensity.of(seen)
+    except ValueError as error:
+        raise EmgenError(f"{measured.path} cannot be restored: {error}") from None
+    detector = Detector.settled(noise, seen, noisy.middle)
+    intensity = noisy.narrowed(seen, detector.sigma)
+    return intensity, Detector.settled(noise, seen, intensity.middle)
+
+
 def make(found: Draft, adapted: str | Path | None = None, psf: str | Path | None = None) -> Plan:
     """Read samples of the input and settle the rest.
 
@@ -210,18 +238,7 @@ def make(found: Draft, adapted: str | Path | None = None, psf: str | Path | None
     missing = lost.among(found.measured, found.config.input.lost)
     samples = read_samples(found.measured)
     seen = lost.without(samples, found.measured.shape, missing)
-    if not seen:
-        raise EmgenError(
-            f"input.lost: none of the sampled sections of {found.measured.path} is left; check the numbers"
-        )
-    try:
-        intensity = Intensity.of(seen)
-    except ValueError as error:
-        raise EmgenError(f"{found.measured.path} cannot be restored: {error}") from None
-    noise = found.config.restore.level
-    detector = Detector.settled(noise, seen, intensity.middle)
-    intensity = intensity.narrowed(seen, detector.sigma)
-    detector = Detector.settled(noise, seen, intensity.middle)
+    intensity, detector = scaled(found.measured, seen, found.config.restore.level)
     identified = fingerprint(found.measured, samples)
     weights = found.config.restore.prior if adapted is None else str(adapted)
     prior = found.prior if adapted is None else resolve(weights)

@@ -90,8 +90,8 @@ class Adapt(Settings):
             le=1_000_000,
             description=(
                 "Training steps; 0 leaves the prior as it is. Some sections are held out; unless the adapted prior "
-                "denoises them better, the volume is restored with the prior as it was. White noise, as `noise` gives it, is not "
-                "learnt. isotropic only."
+                "denoises them better, as far as their noise lets that be told, the volume is restored with the prior as it was. "
+                "White noise, as `noise` gives it, is not learnt. isotropic only."
             ),
         ),
     ] = 0
@@ -234,7 +234,7 @@ class Restore(Settings):
         if self.adapt.steps and self.mode != "isotropic":
             raise ValueError(
                 f"adapt: the sections of a volume to {self.mode} are what is to be mended; a prior adapted to them would "
-                "learn their noise and blur. Remove `adapt`, or train a prior on better data: emgen train"
+                "learn their blur, and noise that is not white. Remove `adapt`, or train a prior on better data: emgen train"
             )
         return self
 

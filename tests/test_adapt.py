@@ -7,17 +7,19 @@ import shutil
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from runs import measured, settings, snakemake
 
 from emgen.config import parse
 from emgen.detector import typical_noise
 from emgen.draft import draft
 from emgen.errors import EmgenError
-from emgen.geometry import Box
+from emgen.geometry import Box, VoxelSize
 from emgen.plan import make
 from emgen.prior import progress
 from emgen.prior.adapt import adapt, recipe
 from emgen.prior.card import resolve
+from emgen.prior.patches import Source
 from emgen.settings import Noise
 from emgen.volume import Volume
 
@@ -37,6 +39,19 @@ def volume(tmp_path_factory):
 
 def adapted(volume, folder):
     return adapt("emgen-small", str(volume), STEPS["steps"], 0, folder, "a")
+
+
+def stored(folder, grey):
+    volume = Volume.create(
+        folder / f"{grey.flat[0]:g}.ome.zarr",
+        grey.shape,
+        np.float32,
+        VoxelSize(32, 8, 8),
+        chunk=grey.shape,
+        shard=grey.shape,
+    )
+    volume.write(Box.whole(grey.shape), grey.astype(np.float32))
+    return volume
 
 
 def planned(volume, **restore):
@@ -73,7 +88,35 @@ def test_the_same_input_and_settings_have_one_adapted_prior(volume):
 
 
 def test_another_adaptation_for_other_noise(volume):
-    assert planned(volume, noise=10).adaptation != planned(volume).adaptation
+    none = planned(volume).adaptation
+    assert planned(volume, noise=10).adaptation != none
+    assert planned(volume, noise=0).adaptation == planned(volume, noise="auto").adaptation == none
+
+
+@pytest.mark.parametrize("noise", [0.0, 10.0, "poisson", "correlated", Noise(gain=2, black=9)])
+def test_it_learns_at_the_contrast_at_which_it_restores(tmp_path, monkeypatch, noise):
+    from emgen.prior import adapt as module
+
+    rng = np.random.default_rng(0)
+    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(8, 60, 60)), (0, 2, 2))
+    grey = 9 + rng.poisson(30 * np.exp(smooth / smooth.std() / 1.5))
+    skewed = stored(tmp_path, grey)
+    made = []
+    monkeypatch.setattr(module, "train", lambda found, *_, **__: made.append(found) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        adapt("emgen-small", skewed.path, 4, 0, tmp_path, "a", noise=noise)
+    given = noise.model_dump() if isinstance(noise, Noise) else noise
+    plan = make(draft(parse(settings(skewed.path, restore={"noise": given}))))
+    for each in made[0].sources:
+        source = Source.open(each, tmp_path, 32)
+        assert source.intensity == plan.intensity
+
+
+def test_voxels_that_say_nothing_are_refused(tmp_path):
+    for value, words in ((np.nan, "not finite"), (3, "grey value 3")):
+        volume = stored(tmp_path, np.full((8, 60, 60), value))
+        with pytest.raises(EmgenError, match=words):
+            adapt("emgen-small", volume.path, 4, 0, tmp_path / "adapted", "a", gone=())
 
 
 @pytest.mark.parametrize("noise", [10.0, "poisson", Noise(gain=0.8, sigma=3)])
@@ -142,7 +185,7 @@ def test_it_goes_on_where_it_was_stopped(volume, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"mode": "denoise"}, "would learn their noise"),
+        ({"mode": "denoise"}, "would learn their blur"),
         ({"adapt": {"steps": -1}}, "restore.adapt.steps"),
     ],
 )

@@ -58,6 +58,29 @@ def test_gain_and_offset_are_found_in_noisy_tissue(gain, sigma):
     assert typical_noise([noisy]) == pytest.approx(np.sqrt(gain * 120 + sigma**2), rel=0.1)
 
 
+@pytest.mark.parametrize("value", [0.0, 255.0])
+def test_padding_changes_no_estimate(value):
+    rng = np.random.default_rng(5)
+    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(6, 160, 160)), (0, 3, 3))
+    clean = 120 + 25 * smooth / smooth.std()
+    noisy = np.clip(np.rint(0.8 * rng.poisson(clean / 0.8)), 1, 254)
+    padded = np.pad(noisy, ((2, 2), (150, 20), (0, 90)), constant_values=value)
+    for estimate in (typical_noise, correlated_noise):
+        assert estimate([padded]) == pytest.approx(estimate([noisy]), rel=0.1)
+    found, expected = (Detector.estimated([each], 120.0) for each in (padded, noisy))
+    grey = np.array([80.0, 120.0, 160.0])
+    np.testing.assert_allclose(found.at(grey), expected.at(grey), rtol=0.05)
+    assert found.typical([padded]) == pytest.approx(found.typical([noisy]), rel=0.05)
+    assert typical_noise([np.full((3, 20, 20), value)]) == 0
+
+
+def test_the_typical_noise_of_a_detector_is_the_root_mean_square():
+    grey = np.random.default_rng(6).gamma(2, 20, (3, 50, 50))
+    assert Detector(2.0, 0.0, 100.0).typical([grey]) == 2.0
+    found = Detector.of(Noise(gain=1.5, sigma=4), 100.0).typical([grey])
+    assert found == pytest.approx((1.5 * grey.mean() + 16) ** 0.5, rel=0.01)
+
+
 def test_white_noise_has_no_gain_and_too_small_a_sample_no_noise():
     rng = np.random.default_rng(2)
     ramp = np.broadcast_to(np.linspace(20, 220, 300), (3, 300, 300))

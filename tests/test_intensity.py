@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from emgen.intensity import Intensity, store
+from emgen.intensity import Intensity, store, tissue
 
 integers = st.sampled_from([np.uint8, np.uint16, np.int16])
 
@@ -57,6 +57,17 @@ def test_noise_does_not_change_the_contrast_of_tissue(sigma):
     found = Intensity.of(noisy).narrowed(noisy, sigma)
     assert found.low == pytest.approx(clean.low, abs=5)
     assert found.high == pytest.approx(clean.high, abs=5)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_padding_of_aligned_stacks_changes_no_scaling(value):
+    rng = np.random.default_rng(0)
+    voxels = np.clip(120 + 30 * rng.normal(size=(6, 40, 40)), 1, 254).astype(np.uint8)
+    padded = np.pad(voxels, ((1, 2), (3, 40), (30, 3)), constant_values=value)
+    assert (np.sort(tissue([padded])) == np.sort(voxels.ravel())).all()
+    scale = Intensity.of([voxels])
+    assert Intensity.of([padded]) == scale
+    assert Intensity.of([padded]).narrowed([padded], 10) == scale.narrowed([voxels], 10)
 
 
 def test_noise_that_cannot_be_leaves_some_contrast():

@@ -144,15 +144,28 @@ def test_noise_is_that_of_the_patches_and_stretches_no_contrast(tissue):
     assert both[0].noise == pytest.approx(20 / both[0].intensity.unit)
     still, changed = (
         Patches(size=32, zoom=(1, 1), gamma=gamma, contrast=contrast)
-        for gamma, contrast in ((0, 0), (0.15, 0.5))
+        for gamma, contrast in ((0, 0), (0.3, 0.5))
     )
     calm, level = patches.batch(both[:1], (1,), still, 0, 0, range(40))
     loud, levels = patches.batch(both[:1], (1,), changed, 0, 0, range(40))
     assert level == pytest.approx(both[0].noise)
     assert levels / level == pytest.approx(loud.std((1, 2, 3)) / calm.std((1, 2, 3)), rel=1e-3)
     assert not patches.batch(both[1:], (1,), changed, 0, 0, range(4))[1].any()
-    with pytest.raises(EmgenError, match="hides its tissue"):
-        opened(tissue, "noisy.tif", noise=500)
+    tifffile.imwrite(tissue / "noise.tif", noise)
+    for name, said in (("noisy", 500), ("noise", 20)):
+        with pytest.raises(EmgenError, match="hides its tissue"):
+            opened(tissue, f"{name}.tif", noise=said)
+
+
+def test_patches_without_any_contrast_have_the_noise_of_their_source(tissue):
+    """Aligned stacks have black borders."""
+    voxels = tifffile.imread(tissue / "a.tif")
+    voxels[:, :, :60] = 0
+    tifffile.imwrite(tissue / "border.tif", voxels)
+    source = opened(tissue, "border.tif", noise=10)
+    found, noises = patches.batch([source], (1,), Patches(size=32, zoom=(1, 1)), 0, 0, range(60))
+    assert (np.ptp(found, (1, 2, 3)) == 0).any()
+    np.testing.assert_allclose(noises, source.noise, rtol=0.5)
 
 
 def test_only_stacks_of_like_voxels_give_axial_planes(tissue):

@@ -60,7 +60,15 @@ def test_the_paper_is_followed():
             "two sources are called b.tif",
         ),
         ({"name": "../p"}, "name"),
-        ({"sources": [{"path": "a.tif", "noise": 5}]}, "a.tif has noise"),
+        ({"sources": [{"path": "a.tif", "noise": 5}]}, "expected patches"),
+        (
+            {
+                "sources": [{"path": "a.tif", "noise": 5}],
+                "patches": {"zoom": (1, 1)},
+                "flow": {"coupling": "optimal-transport"},
+            },
+            "expected flow",
+        ),
     ],
 )
 def test_faults_are_named(tissue, change, words):

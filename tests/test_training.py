@@ -51,6 +51,7 @@ def test_sources_count_alike_whatever_their_noise():
     assert validation.score(found) == 25 and set(validation.mean(found).values()) == {25}
     del found["b"]["0.95"]  # too noisy to tell
     assert validation.mean(found)["0.95"] == 20 and validation.mean(found)["0.9"] == 25
+    assert validation.score(found) == 25
 
 
 @pytest.mark.parametrize("method", ["adam", "muon"])
@@ -114,6 +115,24 @@ def test_the_card_tells_data_validation_and_scaling_but_no_folders(tissue, tmp_p
     low, high = facts["grey_values"]["a.tif[0:12]"]
     assert 0 <= low < high <= 255
     assert str(tissue) not in card.path.with_suffix(".json").read_text()
+    assert "noise_grey_values" not in facts
+
+
+def test_clean_and_noisy_tissue_are_validated_on_together_and_the_card_says_which(tissue, tmp_path):
+    found = made(
+        tissue,
+        sources=[{"path": "a.tif", "voxel_size_nm": 8, "sections": s} for s in ((0, 9), (9, 12))],
+        validation=[
+            {"path": "a.tif", "voxel_size_nm": 8, "sections": (12, 20), "noise": 12},
+            {"path": "b.tif", "voxel_size_nm": 8},
+        ],
+        patches={"zoom": (1, 1)},
+    )
+    facts = train(found, tmp_path / "run").facts
+    assert facts["noise_grey_values"] == {"a.tif[12:20]": 12}
+    judged = facts["validation_denoise_psnr_db_by_source"]
+    assert len(judged["a.tif[12:20]"]) < len(judged["b.tif"])
+    assert train(found, tmp_path / "run").facts == facts
 
 
 def test_it_leaves_curves_samples_and_kept_averages(tissue, tmp_path):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from emgen import lost
-from emgen.detector import Detector
 from emgen.errors import EmgenError
-from emgen.plan import fingerprint, read_samples
+from emgen.intensity import Intensity
+from emgen.plan import fingerprint, read_samples, scaled
 from emgen.prior import progress
 from emgen.prior.card import Card, resolve
 from emgen.prior.checkpoint import annotate
@@ -34,10 +32,11 @@ def recipe(
     seed: int,
     gone: Collection[int] = (),
     noise: float = 0.0,
+    intensity: Intensity | None = None,
 ) -> Recipe:
     """What is learnt, and what is held out: an eighth of the sections, in the middle; never those that are `gone`.
 
-    White noise of a standard deviation of `noise` grey values is not learnt.
+    White noise of a standard deviation of `noise` grey values is not learnt; the intensity is that of the plan.
 
     Raises:
         EmgenError: the volume has too few sections, or the prior is a diffusion model.
@@ -61,7 +60,12 @@ def recipe(
         # in the plane only, whatever the metadata say of z
         return tuple(
             SourceRecipe(
-                path=measured.path, sections=ends, stack=False, lost=tuple(gone), noise=noise
+                path=measured.path,
+                sections=ends,
+                stack=False,
+                lost=tuple(gone),
+                noise=noise,
+                grey_values=(intensity.low, intensity.high) if intensity else None,
             )
             for ends in runs(numbers)
         )
@@ -114,12 +118,14 @@ def adapt(
         noise: of the volume, see `restore.noise`; its root mean square is taken for white noise.
 
     Raises:
-        EmgenError: too few or too small sections, or the disk is full.
+        EmgenError: too few or too small sections, voxels that are constant or not finite, or the disk is full.
     """
     measured, base = Volume.open(volume), resolve(prior)
     missing, samples = lost.among(measured, gone), read_samples(measured)
-    sigma = _strength(noise, lost.without(samples, measured.shape, missing))
-    settings = recipe(name, base, measured, steps, seed, missing, sigma)
+    seen = lost.without(samples, measured.shape, missing)
+    intensity, detector = scaled(measured, seen, noise)
+    sigma = detector.typical(seen)
+    settings = recipe(name, base, measured, steps, seed, missing, sigma, intensity)
     if device != "cpu":
         torch.cuda.set_device(device)
     card = train(settings, folder, initial=prior)
@@ -135,10 +141,3 @@ def adapt(
         "after_db": card.facts["validation_denoise_psnr_db"],
     }
     return annotate(card, adaptation=facts)
-
-
-def _strength(noise: Level, samples: Sequence[npt.NDArray[Any]]) -> float:
-    """Root mean square of the noise of samples (z, y, x), in grey values."""
-    grey = np.concatenate([sample.ravel() for sample in samples])
-    detector = Detector.settled(noise, samples, float(np.median(grey)))
-    return float(np.square(detector.at(grey), dtype=np.float64).mean() ** 0.5)

@@ -46,7 +46,7 @@ def batch(
             2 * settings.factors[1]
         )  # rows that are left over, and what the border does to others
         slab = source.slab(rng, patches, 2 * settings.beside + 1, patches.size + margin)
-        parts.append(_problem(jittered(slab, rng, patches), rng, patches.size, settings))
+        parts.append(_problem(jittered(slab, rng, patches)[0], rng, patches.size, settings))
     inputs, planes, times = zip(*parts, strict=True)
     return torch.stack(inputs), torch.stack(planes), torch.tensor(times, dtype=torch.float32)
 

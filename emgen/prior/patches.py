@@ -14,7 +14,7 @@ import numpy.typing as npt
 from emgen import lost
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
-from emgen.intensity import Intensity, sample_boxes
+from emgen.intensity import Intensity, sample_boxes, tissue
 from emgen.prior.recipe import Patches, SourceRecipe
 from emgen.sources import Source as Foreign
 from emgen.sources import open_source
@@ -22,7 +22,9 @@ from emgen.volume import Volume, bytes_of
 
 ISOTROPIC = 1.3  # up to this anisotropy xz and yz planes are patches too
 ZOOMED = 0.3  # share of the patches whose pixel size changes
-NOISIEST = 1.5  # noise in units of the prior's range, above which no time is left to learn at
+NOISIEST = (
+    0.9  # share of a source's variance that may be noise, so that some tissue is left to learn
+)
 WHOLE = 4 << 30  # bytes of a volume that is read at once; larger ones are read patch by patch
 
 Grey = npt.NDArray[Any]
@@ -39,7 +41,7 @@ class Source:
         name: for messages and the card.
         shape: voxels (z, y, x).
         voxel: their size.
-        intensity: percentile scaling of the whole volume to about [-1, 1], as it would be without its noise.
+        intensity: scaling to about [-1, 1].
         fetch: stored voxels of a box.
         fingerprint: tells its voxels from others of the same name.
         held: bytes that it holds in memory.
@@ -112,13 +114,18 @@ class Source:
         samples = [read(box) for box in sample_boxes(volume.shape)]
         seen = lost.without(samples, volume.shape, recipe.lost)
         try:
-            intensity = Intensity.of(seen).narrowed(seen, recipe.noise)
+            intensity = (
+                Intensity(*recipe.grey_values)
+                if recipe.grey_values
+                else Intensity.of(seen).narrowed(seen, recipe.noise)
+            )
         except ValueError as error:
             raise EmgenError(f"{where}: {error}") from None
-        if recipe.noise > NOISIEST * intensity.unit:
+        spread = float(tissue(seen).std())
+        if recipe.noise**2 > NOISIEST * spread**2:
             raise EmgenError(
-                f"{where}: noise of {recipe.noise:g} grey values hides its tissue, whose grey values spread by {intensity.unit:.3g} to "
-                "either side; check the noise, or leave it out"
+                f"{where}: noise of {recipe.noise:g} grey values hides its tissue: with it, its grey values have a standard "
+                f"deviation of {spread:.3g}; check the noise, or leave it out"
             )
         crc = 0
         for sample in samples:
@@ -246,8 +253,8 @@ def _resized(patch: Planes, size: int) -> Planes:
     return columns
 
 
-def jittered(patch: Planes, rng: np.random.Generator, settings: Patches) -> Planes:
-    """Mild changes of gamma, contrast and brightness; other microscopes, other detectors."""
+def jittered(patch: Planes, rng: np.random.Generator, settings: Patches) -> tuple[Planes, float]:
+    """Mild changes of gamma, contrast and brightness; other microscopes, other detectors. Also gives that of contrast."""
     gamma, contrast = (
         np.exp(rng.normal() * settings.gamma),
         np.exp(rng.normal() * settings.contrast),
@@ -258,7 +265,8 @@ def jittered(patch: Planes, rng: np.random.Generator, settings: Patches) -> Plan
         if settings.gamma
         else (patch + 1) / 2
     )
-    return ((unit * 2 - 1) * np.float32(contrast) + np.float32(brightness)).astype(np.float32)
+    changed = (unit * 2 - 1) * np.float32(contrast) + np.float32(brightness)
+    return changed.astype(np.float32), float(contrast)
 
 
 def batch(
@@ -278,11 +286,11 @@ def batch(
     for number in numbers:
         rng = np.random.default_rng([seed, step, number])
         source = sources[rng.choice(len(sources), p=share)]
-        patch = source.patch(rng, settings)
-        patches.append(jittered(patch, rng, settings))
-        # gamma changes it by what it changes the patch, on the whole
-        change = patches[-1].std() / patch.std() if source.noise else 1.0
-        noises.append(source.noise * change)
+        # a change of gamma would leave noise that is no longer the same everywhere
+        kept = settings.model_copy(update={"gamma": 0.0}) if source.noise else settings
+        patch, contrast = jittered(source.patch(rng, settings), rng, kept)
+        patches.append(patch)
+        noises.append(source.noise * contrast)
     return np.stack(patches)[:, None], np.array(noises, np.float32)
 
 

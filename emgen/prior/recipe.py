@@ -40,6 +40,7 @@ class SourceRecipe(_Part):
         stack: whether its sections follow each other in z; those that do not give xy planes only.
         lost: numbers of sections of the whole volume that say nothing of its grey values.
         noise: standard deviation of its white noise in grey values, which a prior shall not learn.
+        grey_values: that become -1 and +1; percentiles of the whole volume by default, as they would be without its noise.
         weight: how often it is drawn, against the others; its number of voxels by default.
         credit: for the card.
     """
@@ -52,6 +53,7 @@ class SourceRecipe(_Part):
     stack: bool | None = None
     lost: tuple[Annotated[int, Field(ge=0)], ...] = ()
     noise: Annotated[float, Field(ge=0)] = 0.0
+    grey_values: tuple[float, float] | None = None
     weight: Annotated[float, Field(gt=0)] | None = None
     credit: str = ""
 
@@ -113,6 +115,7 @@ class Patches(_Part):
         symmetries: also turned and mirrored, in all eight ways.
         zoom: pixel sizes, in units of the source's, from and to.
         gamma, contrast: standard deviation of the logarithm of both changes; half of the latter also of brightness.
+            The gamma of a source with noise stays.
     """
 
     size: Positive = 64
@@ -256,6 +259,11 @@ class Recipe(_Part):
                 f"{noisy[0]} has noise: only a prior can be trained without learning it, and patches of other pixel sizes would "
                 "change it; expected patches: {zoom: [1, 1]} and no interpolation"
             )
+        if noisy and self.flow.coupling != "independent":
+            raise ValueError(
+                f"{noisy[0]} has noise, which {self.flow.coupling} coupling would take part in; expected flow: "
+                "{coupling: independent}"
+            )
         return self
 
     @property
@@ -296,7 +304,7 @@ class Recipe(_Part):
             for source, each in zip(facts[kind], getattr(self, kind), strict=True):
                 source["path"] = each.name
                 del source["credit"]
-                for name in ("lost", "noise"):
+                for name in ("lost", "noise", "grey_values"):
                     if not getattr(each, name):
                         del source[name]
         return facts

@@ -339,13 +339,16 @@ def export(run: Run, state: State, found: dict[str, validation.Psnr], path: Path
         mode="json", include={"patches", learnt, "optimiser", "seed", "precision"}
     )
     judged = "interpolation" if recipe.interpolation else "denoise"
+    given = any(s.grey_values for s in recipe.sources)
+    noisy = {s.name: s.noise for s in (*recipe.sources, *recipe.validation) if s.noise}
     straight = f"x_t = (1 - t) eps + t x, velocity x - eps, {recipe.flow.coupling} coupling"
     facts = {
         "data": names(recipe.sources),
         "validation": names(recipe.validation),
         "credits": sorted({s.credits for s in (*recipe.sources, *recipe.validation) if s.credits}),
         "voxel_size_nm": {s.name: list(s.voxel) for s in run.sources},
-        "scaling": "0.1 and 99.9 percentile of each volume to -1 and +1",
+        "scaling": f"{'grey values as in the recipe' if given else '0.1 and 99.9 percentile of each volume'} to -1 and +1",
+        **({"noise_grey_values": noisy} if noisy else {}),
         "grey_values": {s.name: [s.intensity.low, s.intensity.high] for s in run.sources},
         **({} if recipe.interpolation else {"path": straight}),
         "steps": state.step,

@@ -47,7 +47,7 @@ def denoise_psnr(prior: Prior, x: Tensor, noise: float = 0.0, batch: int = 8) ->
         ]
         left = float(torch.cat(errors).square().mean())
         # tissue may have less noise than was said: no more than 10 dB are put down to it
-        square = max(left - k * noise**2, left / 10) / k**2
+        square = max(left - k * noise**2, left / 10, 1e-12) / k**2
         found[str(t)] = round(float(10 * np.log10(4 / square)), 3)
     return found
 
@@ -62,8 +62,8 @@ def mean(by_source: Mapping[str, Psnr]) -> Psnr:
 
 
 def score(by_source: Mapping[str, Psnr]) -> float:
-    """The mean over t and sources in dB: the number that checkpoints are chosen by."""
-    return float(np.mean([list(each.values()) for each in by_source.values()]))
+    """The mean in dB over sources of that over t, of which noisy ones have fewer: what checkpoints are chosen by."""
+    return float(np.mean([np.mean(list(each.values())) for each in by_source.values()]))
 
 
 def frechet_distance(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
