@@ -142,6 +142,8 @@ def correlated_noise(samples: Sequence[Grey]) -> float:
     for section in sections:
         near, far, _ = _surroundings(section - mean, reach)
         power, cross = power + far @ far.T, cross + far @ near.ravel()
+    if not power.any():  # no pixel is far enough from blank ones
+        return typical_noise(samples)
     weights = np.linalg.solve(power + 1e-9 * np.trace(power) * np.eye(len(power)), cross)
     variance = total = seen = 0.0
     for section in sections:
@@ -150,12 +152,12 @@ def correlated_noise(samples: Sequence[Grey]) -> float:
         seen += share / len(sections)
         variance += float(np.square(left).mean()) / len(sections)
         total += sum(_covariance(left, *shift) for shift in np.ndindex(*NEAR)) / len(sections)
-    return float((variance * max(total, variance)) ** 0.25 / seen**0.5) if seen else 0.0
+    return float((variance * max(total, variance)) ** 0.25 / seen**0.5)
 
 
 def _showing(samples: Iterable[Grey]) -> Iterator[Grey]:
     """Sections (y, x) of samples (z, y, x) that are not one grey value."""
-    return (section for sample in samples for section in sample if np.ptp(section) > 0)
+    return (section for sample in samples for section in sample if section.max() > section.min())
 
 
 def _surroundings(section: Grey, reach: list[int]) -> tuple[Grey, Grey, float]:

@@ -54,9 +54,11 @@ class Intensity:
 
         A prior knows tissue at one contrast. At least a tenth of the variance is left to the tissue.
         """
+        if noise == 0:
+            return self
         values = tissue(samples)
         mean, variance = float(values.mean()), float(values.var())
-        if noise == 0 or variance == 0:
+        if variance == 0:
             return self
         share = max(0.1, 1 - noise**2 / variance) ** 0.5
         return type(self)(mean + share * (self.low - mean), mean + share * (self.high - mean))
@@ -87,7 +89,7 @@ class Intensity:
 def blank(sections: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Pixels (..., y, x) in squares of 3 x 3 that all have the least, or all the greatest, grey value of their section.
 
-    Padding of aligned stacks, or saturated: they say nothing of tissue and its noise.
+    Black or white padding of aligned stacks, or saturated: they say nothing of tissue and its noise.
     """
     square = (*[1] * (sections.ndim - 2), 3, 3)
     least, greatest = (
@@ -102,7 +104,8 @@ def tissue(samples: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
     """Grey values of samples (z, y, x) that are not blank, in one row; all of them where hardly any is not."""
     sections = [np.atleast_2d(sample) for sample in samples]
     seen = np.concatenate([each[~blank(each)] for each in sections])
-    if seen.size < FEWEST * sum(each.size for each in sections):
+    few = seen.size < FEWEST * sum(each.size for each in sections)
+    if few or seen.min() == seen.max():
         seen = np.concatenate([each.ravel() for each in sections])
     return seen.astype(np.float64)
 

@@ -21,7 +21,7 @@ def document() -> str:
     """`config/config.yaml`: every key with its sentence and its default."""
     lines = [
         "# yaml-language-server: $schema=schema.json",
-        "# Every setting with its default, written from emgen/config.py. Copy what you change into a file of your",
+        "# Every setting with its default, written from emgen/settings.py. Copy what you change into a file of your",
         "# own and run `snakemake --configfile my.yaml --cores all`; `run` and `input.volume` have no default.",
         "",
         *_document(Config, 0),

@@ -141,7 +141,8 @@ class Restore(Settings):
             ge=1,
             le=1000,
             description=(
-                "Network calls per sample; by default 12 (flower; 6 from a learned interpolation), 100 (em-generalist), 1000 (dps)."
+                "Network calls per sample; by default 12 (flower; 6 from a learned interpolation), 100 (em-generalist), 1000 (dps). "
+                "denoise with flower makes one, whatever this says."
             ),
         ),
     ] = None
@@ -191,7 +192,7 @@ class Restore(Settings):
             description=(
                 "Standard deviation of the measurement noise in grey values, or {gain, sigma, black} where it grows with "
                 "brightness: variance gain * (grey - black) + sigma^2. auto: one number, estimated from the input for denoise "
-                "and deblur; 0 for isotropic and superres, which returns measured sections unchanged. poisson: gain and sigma "
+                "and deblur; 0 for isotropic and superres, which keep what was measured with its noise. poisson: gain and sigma "
                 "are estimated. correlated: one number, estimated for noise that neighbouring pixels share, as in fast scans; "
                 "auto takes such noise for detail and leaves it."
             )

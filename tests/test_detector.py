@@ -72,6 +72,21 @@ def test_padding_changes_no_estimate(value):
     np.testing.assert_allclose(found.at(grey), expected.at(grey), rtol=0.05)
     assert found.typical([padded]) == pytest.approx(found.typical([noisy]), rel=0.05)
     assert typical_noise([np.full((3, 20, 20), value)]) == 0
+    strip = np.pad(noisy[..., :6], ((0, 0), (0, 0), (50, 50)), constant_values=value)
+    assert correlated_noise([strip]) == typical_noise([strip]) > 0
+
+
+def test_estimates_do_not_depend_on_the_type_of_the_voxels():
+    rng = np.random.default_rng(7)
+    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(3, 80, 80)), (0, 3, 3))
+    noisy = 40 * smooth / smooth.std() + 8 * rng.normal(size=smooth.shape)
+    grey = np.rint(np.clip(noisy, -127, 127))
+    for kind, scale in ((np.int8, 1), (np.int16, 250), (">i2", 250), (np.float32, 250)):
+        stored = (scale * grey).astype(kind)
+        for estimate in (typical_noise, correlated_noise):
+            assert estimate([stored]) == pytest.approx(scale * estimate([grey]), rel=1e-5)
+        found = Detector.estimated([stored], 0.0).sigma
+        assert found == pytest.approx(scale * Detector.estimated([grey], 0.0).sigma, rel=1e-5)
 
 
 def test_the_typical_noise_of_a_detector_is_the_root_mean_square():

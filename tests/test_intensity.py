@@ -38,6 +38,8 @@ def test_a_nearly_constant_volume_still_has_a_scale():
     voxels = np.full((20, 50, 50), 7)
     voxels[3, 4, 5] = 9
     assert Intensity.of([voxels]) == Intensity(7, 9)
+    black, grey, white = (np.full((1, 60, n), v) for n, v in ((30, 0), (2, 128), (28, 255)))
+    assert Intensity.of([np.concatenate([black, grey, white], 2)]) == Intensity(0, 255)
 
 
 @pytest.mark.parametrize(

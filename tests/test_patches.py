@@ -152,9 +152,15 @@ def test_noise_is_that_of_the_patches_and_stretches_no_contrast(tissue):
     assert levels / level == pytest.approx(loud.std((1, 2, 3)) / calm.std((1, 2, 3)), rel=1e-3)
     assert not patches.batch(both[1:], (1,), changed, 0, 0, range(4))[1].any()
     tifffile.imwrite(tissue / "noise.tif", noise)
-    for name, said in (("noisy", 500), ("noise", 20)):
+    for bad in (
+        {"path": "noisy.tif", "noise": 500},
+        {"path": "noise.tif", "noise": 20},
+        {"path": "noisy.tif", "noise": 20, "grey_values": (120, 140)},
+    ):
         with pytest.raises(EmgenError, match="hides its tissue"):
-            opened(tissue, f"{name}.tif", noise=said)
+            opened(tissue, **bad)
+    with pytest.raises(EmgenError, match="sections are lost"):
+        opened(tissue, lost=tuple(range(20)))
 
 
 def test_patches_without_any_contrast_have_the_noise_of_their_source(tissue):

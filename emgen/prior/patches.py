@@ -22,9 +22,8 @@ from emgen.volume import Volume, bytes_of
 
 ISOTROPIC = 1.3  # up to this anisotropy xz and yz planes are patches too
 ZOOMED = 0.3  # share of the patches whose pixel size changes
-NOISIEST = (
-    0.9  # share of a source's variance that may be noise, so that some tissue is left to learn
-)
+NOISIEST = 0.9  # share of a source's variance that may be noise: some tissue must be left
+LOUDEST = 1.5  # noise in units of the prior's range, above which no time is left to validate at
 WHOLE = 4 << 30  # bytes of a volume that is read at once; larger ones are read patch by patch
 
 Grey = npt.NDArray[Any]
@@ -113,6 +112,8 @@ class Source:
             )
         samples = [read(box) for box in sample_boxes(volume.shape)]
         seen = lost.without(samples, volume.shape, recipe.lost)
+        if not seen:
+            raise EmgenError(f"{where}: all its sampled sections are lost; check `lost`")
         try:
             intensity = (
                 Intensity(*recipe.grey_values)
@@ -122,10 +123,10 @@ class Source:
         except ValueError as error:
             raise EmgenError(f"{where}: {error}") from None
         spread = float(tissue(seen).std())
-        if recipe.noise**2 > NOISIEST * spread**2:
+        if recipe.noise > min(NOISIEST**0.5 * spread, LOUDEST * intensity.unit):
             raise EmgenError(
-                f"{where}: noise of {recipe.noise:g} grey values hides its tissue: with it, its grey values have a standard "
-                f"deviation of {spread:.3g}; check the noise, or leave it out"
+                f"{where}: noise of {recipe.noise:g} grey values hides its tissue: its grey values have a standard deviation of "
+                f"{spread:.3g} in all, and half the prior's range is {intensity.unit:.3g}; check the noise, or leave it out"
             )
         crc = 0
         for sample in samples:

@@ -347,7 +347,8 @@ def export(run: Run, state: State, found: dict[str, validation.Psnr], path: Path
         "validation": names(recipe.validation),
         "credits": sorted({s.credits for s in (*recipe.sources, *recipe.validation) if s.credits}),
         "voxel_size_nm": {s.name: list(s.voxel) for s in run.sources},
-        "scaling": f"{'grey values as in the recipe' if given else '0.1 and 99.9 percentile of each volume'} to -1 and +1",
+        "scaling": f"0.1 and 99.9 percentile of each volume{', as without its noise,' if noisy else ''} to -1 and +1"
+        f"{'; where the recipe gives grey_values, these' if given else ''}",
         **({"noise_grey_values": noisy} if noisy else {}),
         "grey_values": {s.name: [s.intensity.low, s.intensity.high] for s in run.sources},
         **({} if recipe.interpolation else {"path": straight}),
