@@ -2,7 +2,7 @@
 
 As IsotropicCARE (Weigert et al., MICCAI 2017, arXiv 1704.01510): sections are sharp in the plane, so rows are taken
 from them as sections are from the volume, and a network learns to put them back; it is then applied to xz and yz
-planes, and both results are averaged. The network is the one of our interpolator, without planes beside.
+planes, and both results are averaged. The network is the one of our estimator, without planes beside.
 """
 
 import copy
@@ -14,7 +14,7 @@ import torch
 from emgen.intensity import Intensity
 from emgen.operators import Gaussian, Mean, Operator, Slice
 from emgen.prior import interpolation
-from emgen.prior.interpolator import Interpolator, stacked
+from emgen.prior.estimator import Estimator, stacked
 
 SIZE, BATCH, RATE, AVERAGE = 64, 16, 5e-4, 0.998
 KINDS = {"slice": Slice, "mean": Mean, "gaussian": Gaussian}
@@ -47,9 +47,9 @@ def operator(section: str, shape: tuple[int, ...], factor: int) -> Operator:
 
 def _trained(
     sections: torch.Tensor, factor: int, section: str, sigma: float, minutes: float, seed: int
-) -> tuple[Interpolator, int]:
+) -> tuple[Estimator, int]:
     torch.manual_seed(seed)
-    network = Interpolator(beside=0)
+    network = Estimator(beside=0)
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.9, 0.99))
     begun, step, share = time.monotonic(), 0, 0.0

@@ -75,7 +75,7 @@ def rows(
         "cubic": plain("cubic"),
         f"axial U-Net, {minutes:g} min": trained,
         "em-generalist, 100 steps": lambda: ours(sampler="em-generalist", steps=100),
-        "ours, linear start, 12 steps": lambda: ours(interpolator="linear", steps=12),
+        "ours, linear start, 12 steps": lambda: ours(estimator="linear", steps=12),
         "ours, 8 steps": lambda: ours(steps=8),
         "ours, 12 steps": lambda: ours(steps=12),
         "ours, 16 steps": lambda: ours(steps=16),

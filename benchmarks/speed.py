@@ -132,7 +132,7 @@ def shares(truth: np.ndarray, factor: int, steps: int = 8) -> dict[str, float]:
     """Seconds of one restoration on one thread, by what they were spent on."""
     import emgen.restore as module
     from emgen.operators.averaging import Averaging
-    from emgen.prior.interpolator import Interpolator
+    from emgen.prior.estimator import Estimator
     from emgen.prior.network import Prior
 
     spent: dict[str, float] = defaultdict(float)
@@ -152,7 +152,7 @@ def shares(truth: np.ndarray, factor: int, steps: int = 8) -> dict[str, float]:
 
     undo = [
         timed(Prior, "velocity", "prior"),
-        timed(Interpolator, "plane", "interpolator"),
+        timed(Estimator, "plane", "estimator"),
         timed(module.noise, "normal", "noise"),
         timed(Averaging, "prox", "data step"),
         timed(module, "linear", "linear interpolation"),

@@ -62,8 +62,8 @@ class Restored:
     Attributes:
         mean: restored grey values, of the posterior's mean where there are several samples; the input's type, or
             float32 for floats.
-        std: standard deviation of the samples in grey values (float32), of `isotropic` calibrated on the volume's own
-            sections (`emgen.calibration`); None for one sample.
+        std: standard deviation of the samples in grey values (float32), calibrated on the volume's own sections
+            (`emgen.calibration`); None for one sample.
         plan: what was decided on the way: scaling, noise, lost sections, point spread function.
     """
 

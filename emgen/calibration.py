@@ -1,16 +1,17 @@
 """By how much the spread of samples falls short of their error, tried where the answer is known: within sections.
 
-Samples that begin late, from one interpolation, share its error and are surer than they should be. But sections are
-sharp in the plane: rows can be taken from them as sections are from the volume (as Weigert et al., MICCAI 2017, arXiv
-1704.01510, do to train a network) and put back by the same sampler, and error and spread be compared. One number for
-the run comes of that, and the spread is multiplied by it.
+Samples that begin late, from one estimate, share its error and are surer than they should be. But what was measured can
+be measured again, by hand: rows can be taken from sections as sections are from the volume (as Weigert et al., MICCAI
+2017, arXiv 1704.01510, do to train a network), and sections be made coarser, blurred or noisier than they are. The same
+sampler restores them, and error and spread are compared. One number for the run comes of that, and the spread is
+multiplied by it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,45 +27,58 @@ from emgen.qc.summary import Calibration
 from emgen.restore import Restorer, is_empty, operator
 
 SIZE = 128  # pixels on a side of what is cut from sections
-DEPTH = 8  # times it is repeated, to make a volume: a cell that networks fold planes into
+DEPTH = 8  # times a section is repeated, to make a volume: a cell that networks fold planes into
 FEWEST, MOST = 2, 16  # such crops,
 SHARE = 8  # and between these no more voxels than this part of the output
 TRIES = 4  # places to look for one that is not empty
+MORE = 0.5  # noise added to what is denoised, of its own
 
 Grey = npt.NDArray[Any]
+Problem = tuple[npt.NDArray[np.float32], Grey, float]
+"""What is measured again, what to compare its restoration with, and the mean square of the noise in that."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How the restoration of a plan is tried.
+
+    Attributes:
+        plan: of what is restored in the trial.
+        sections: to cut from the volume, one behind the other.
+        side: pixels of a crop (sections, side, side).
+        cost: voxels that are restored for one.
+        problems: what is made of a crop, with random numbers.
+        compared: which output sections are compared.
+    """
+
+    plan: Plan
+    sections: int
+    side: int
+    cost: int
+    problems: Callable[[Grey, np.random.Generator], list[Problem]]
+    compared: Any
 
 
 def calibrate(plan: Plan, measured: Measured, device: str = "cpu", workers: int = 1) -> Calibration:
-    """Try the isotropic restoration of a plan with several samples on crops of the volume's sections.
+    """Try the restoration of a plan with several samples on crops of the volume's sections.
 
     The result does not depend on blocks, jobs or workers.
     """
-    coarse = plan.scale[0]
-    side = min(*measured.shape[1:], SIZE) // coarse * coarse
-    if coarse == 1 or side < 4 * coarse:
+    trial = across(plan) if plan.config.restore.mode == "isotropic" else within(plan)
+    if trial is None:
         return Calibration(factor=None, crops=0)
-    trial = replace(
-        plan,
-        shape=zyx((side, DEPTH, side)),
-        measured_shape=zyx((side // coarse, DEPTH, side)),
-        lost=(),
-        dtype="float32",
-    )
-    whole = Box.whole(trial.shape)
-    A, restorer = operator(trial, whole), Restorer(trial, device, workers)
     rng = np.random.default_rng(plan.config.restore.seed)
-    between = compared(A, trial.supported)
+    whole, restorer = Box.whole(trial.plan.shape), Restorer(trial.plan, device, workers)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in restore jobs: the order of every sum is fixed
     crops, errors, spread = 0, 0.0, 0.0
     try:
-        for crop in _crops(plan, measured, side, rng):
+        for crop in _crops(plan, measured, trial, rng):
             crops += 1
-            for section in (crop, crop.T):
-                y, truth, left = degraded(section, A, plan.detector, rng)
+            for y, truth, left in trial.problems(crop, rng):
                 found = restorer(whole, y)
-                errors += float(np.square(found["mean"] - truth[:, None])[between].mean() - left)
-                spread += float(np.square(found["std"], dtype=np.float64)[between].mean())
+                errors += float(np.square(found["mean"][trial.compared] - truth).mean() - left)
+                spread += float(np.square(found["std"][trial.compared], dtype=np.float64).mean())
     finally:
         torch.set_num_threads(threads)
     # the mean of few samples lies off the posterior's by a sample's spread over the root of their number
@@ -74,15 +88,80 @@ def calibrate(plan: Plan, measured: Measured, device: str = "cpu", workers: int 
     return Calibration(factor=factor, crops=crops)
 
 
-def degraded(
-    section: Grey, A: Operator, detector: Detector, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float32], Grey, float]:
+def across(plan: Plan) -> Trial | None:
+    """Rows of a section, along both of its axes, taken for the output's sections; None where sections are too small."""
+    coarse = plan.scale[0]
+    side = min(*plan.measured_shape[1:], SIZE) // coarse * coarse
+    if coarse == 1 or side < 4 * coarse:
+        return None
+    trial = _on(plan, (side, DEPTH, side), (side // coarse, DEPTH, side))
+    A = operator(trial, Box.whole(trial.shape))
+    rows = compared(A, trial.supported)
+
+    def problems(crop: Grey, rng: np.random.Generator) -> list[Problem]:
+        both = (degraded(section, A, plan.detector, rng) for section in (crop[0], crop[0].T))
+        return [(y, truth[:, None][rows], left) for y, truth, left in both]
+
+    return Trial(trial, 1, side, 2 * DEPTH * side**2, problems, rows)
+
+
+def within(plan: Plan) -> Trial | None:
+    """A section between those beside it, measured once more; None where it is too small."""
+    coarse = plan.scale[1]
+    depth, beside = plan.measured_shape[0], plan.estimator["beside"] if plan.estimator else 0
+    sections = 2 * min(beside, (depth - 1) // 2) + 1
+    side = min(*plan.measured_shape[1:], SIZE) // coarse * coarse
+    if side < 8 * coarse:
+        return None
+    trial = _on(plan, (sections, side, side), (sections, side // coarse, side // coarse))
+    A, middle = operator(trial, Box.whole(trial.shape)), sections // 2
+    denoising = plan.config.restore.mode == "denoise"
+    if denoising:
+        louder = 1 + MORE**2
+        trial = replace(
+            trial,
+            noise=plan.noise * louder**0.5,
+            gain=plan.gain * louder,
+            least_noise=plan.least_noise * louder**0.5,
+        )
+
+    def problems(crop: Grey, rng: np.random.Generator) -> list[Problem]:
+        again = noisier if denoising else coarser
+        y, truth, left = again(crop.astype(np.float64), A, plan.detector, rng)
+        return [(y, truth[middle], left)]
+
+    return Trial(trial, sections, side, sections * side**2, problems, middle)
+
+
+def noisier(crop: Grey, A: Operator, detector: Detector, rng: np.random.Generator) -> Problem:
+    """More noise is added, and taken, by so much more, from what to compare with: the noises of both are independent
+    (Pang et al., CVPR 2021, "recorrupted-to-recorrupted")."""
+    sigma = detector.at(crop).astype(np.float64)
+    fresh = sigma * rng.standard_normal(crop.shape)
+    y = (crop + MORE * fresh).astype(np.float32)
+    return y, crop - fresh / MORE, float(np.square(sigma).mean()) * (1 + 1 / MORE**2)
+
+
+def coarser(crop: Grey, A: Operator, detector: Detector, rng: np.random.Generator) -> Problem:
+    """What was measured is measured by A once more, with noise of its own."""
+    clean = A(torch.from_numpy(crop).float()).double().numpy()
+    y = clean + detector.at(clean) * rng.standard_normal(clean.shape)
+    return y.astype(np.float32), crop, float(np.square(detector.at(crop), dtype=np.float64).mean())
+
+
+def _on(plan: Plan, shape: tuple[int, int, int], measured_shape: tuple[int, int, int]) -> Plan:
+    """The same restoration of another volume."""
+    return replace(
+        plan, shape=zyx(shape), measured_shape=zyx(measured_shape), lost=(), dtype="float32"
+    )
+
+
+def degraded(section: Grey, A: Operator, detector: Detector, rng: np.random.Generator) -> Problem:
     """A section (n, width), its rows taken for the output's sections.
 
     Returns what would have been measured of it (n / factor, DEPTH, width), what to compare the result with (n, width)
     where `compared` says so, and the mean square of the noise in that, which is none of what was measured: rows that
-    a slice takes away share no noise with those it leaves, and averages are made independent by adding noise to them
-    that is taken from the other (Pang et al., CVPR 2021, "recorrupted-to-recorrupted").
+    a slice takes away share no noise with those it leaves, and averages are made independent as in `noisier`.
     """
 
     def seen(plane: Grey) -> npt.NDArray[np.float64]:
@@ -109,16 +188,20 @@ def compared(A: Operator, supported: tuple[int, int]) -> npt.NDArray[np.bool_]:
     return between
 
 
-def _crops(plan: Plan, measured: Measured, side: int, rng: np.random.Generator) -> Iterator[Grey]:
-    """Parts of sections (side, side) from anywhere in the volume that show something."""
+def _crops(
+    plan: Plan, measured: Measured, trial: Trial, rng: np.random.Generator
+) -> Iterator[Grey]:
+    """Parts of sections (sections, side, side) from anywhere in the volume that show something."""
     depth, height, width = measured.shape
     there = [k for k in range(depth) if k not in plan.lost]
-    wanted = math.prod(plan.shape) // (SHARE * 2 * DEPTH * side**2)
+    wanted = math.prod(plan.shape) // (SHARE * trial.cost)
+    side, beside = trial.side, trial.sections // 2
     for _ in range(min(max(wanted, FEWEST), MOST)):
         for _ in range(TRIES):
-            k = there[rng.integers(len(there))]
+            k = min(max(there[rng.integers(len(there))], beside), depth - 1 - beside)
             y, x = (int(rng.integers(n - side + 1)) for n in (height, width))
-            crop = measured.read(Box((k, y, x), (k + 1, y + side, x + side)))[0]
-            if not is_empty(crop) and np.isfinite(crop).all():
+            box = Box((k - beside, y, x), (k + beside + 1, y + side, x + side))
+            crop = plan.filled(measured.read(box), box)
+            if not is_empty(crop[beside]) and np.isfinite(crop).all():
                 yield crop.astype(np.float32)
                 break

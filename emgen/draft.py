@@ -15,7 +15,7 @@ from emgen.config import Config
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.grid import Grid
-from emgen.prior.card import Card, resolve
+from emgen.prior.card import AXIAL, SECTIONS, Card, resolve
 from emgen.psf import Kernel, gaussian, nested
 from emgen.psf import read as read_kernel
 from emgen.settings import LINEAR
@@ -58,7 +58,7 @@ class Draft:
         voxel: size of the output's voxels.
         prior: the card of the prior.
         psf: point spread function (y, x) to deblur, None where it is to be fitted.
-        interpolator: the card of the learned interpolation, None where sampling begins from a linear one.
+        estimator: the card of the learned estimate, None where sampling begins from linear interpolation.
     """
 
     config: Config
@@ -69,7 +69,7 @@ class Draft:
     voxel: VoxelSize
     prior: Card
     psf: Kernel | None = None
-    interpolator: Card | None = None
+    estimator: Card | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -86,6 +86,7 @@ class Draft:
             "factor": max(self.scale),
             "steps": self.config.restore.calls,
             "start": self.config.restore.begin,
+            "estimator": self.config.restore.learned or LINEAR,
         }
         if not self.config.restore.adapt.steps:
             del restore[
@@ -99,7 +100,7 @@ class Draft:
             "grid": {"block": config["grid"]["block"], "halo": config["grid"]["halo"]},
             "output": config["output"],
             "prior": self.prior.sha256,
-            "interpolator": self.interpolator and self.interpolator.sha256,
+            "estimator": self.estimator and self.estimator.sha256,
         }
 
     @property
@@ -166,11 +167,11 @@ def draft(config: Config, measured: Measured | None = None, psf: Kernel | None =
     shape = zyx([n * f for n, f in zip(measured.shape, scale, strict=True)])
     grid = cut(config, shape)
     voxel = measured.voxel.scaled([1 / f for f in scale])
-    prior, interpolator = _networks(config)
+    prior, estimator = _networks(config)
     psf = psf or _psf(config)
     if psf is not None:
         refuse_wide(psf, grid)
-    found = Draft(config, measured, scale, centre, grid, voxel, prior, psf, interpolator)
+    found = Draft(config, measured, scale, centre, grid, voxel, prior, psf, estimator)
     for key, path in (("qc.reference", config.qc.reference), ("qc.labels", config.qc.labels)):
         if path is not None and Volume.open(path).shape != shape:
             raise EmgenError(
@@ -185,19 +186,27 @@ def draft(config: Config, measured: Measured | None = None, psf: Kernel | None =
 
 
 def _networks(config: Config) -> tuple[Card, Card | None]:
-    prior, interpolator = resolve(config.restore.prior), None
-    if prior.interpolates:
+    restore = config.restore
+    prior = resolve(restore.prior)
+    if prior.estimates:
         raise EmgenError(
-            f"restore.prior: {prior.path} interpolates between sections and is no prior; give it as restore.interpolator"
+            f"restore.prior: {prior.path} is no prior, but a learned estimate; give it as restore.estimator"
         )
-    if config.restore.begins_learned:
-        interpolator = resolve(config.restore.interpolator)
-        if not interpolator.interpolates:
-            raise EmgenError(
-                f"restore.interpolator: {interpolator.path} is a prior and does not interpolate; give it as restore.prior, "
-                f"or begin from linear interpolation: `interpolator: {LINEAR}`"
-            )
-    return prior, interpolator
+    if restore.learned is None:
+        return prior, None
+    estimator = resolve(restore.learned)
+    wanted = AXIAL if restore.mode == "isotropic" else SECTIONS
+    if estimator.estimates != wanted:
+        kinds = {
+            None: "is a prior; give it as restore.prior",
+            AXIAL: "interpolates between sections, for mode: isotropic",
+            SECTIONS: "estimates sections from themselves, for modes other than isotropic",
+        }
+        raise EmgenError(
+            f"restore.estimator: {estimator.path} {kinds[estimator.estimates]}; mode: {restore.mode} needs one for it, or "
+            f"begins from linear interpolation: `estimator: {LINEAR}`"
+        )
+    return prior, estimator
 
 
 def cut(config: Config, shape: Zyx) -> Grid:

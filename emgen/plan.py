@@ -33,7 +33,7 @@ from emgen.settings import Level
 from emgen.volume import Volume
 
 # Part of the resume key: raised whenever the voxels of a block would come out differently.
-METHOD = 3
+METHOD = 4
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Plan:
     lost: tuple[int, ...]
     psf: Kernel | None
     prior: dict[str, Any]
-    interpolator: dict[str, Any] | None
+    estimator: dict[str, Any] | None
     settings: dict[str, Any]
     fingerprint: str
     key: str
@@ -97,7 +97,7 @@ class Plan:
 
         A network then sees every voxel at the same place in its cell, wherever blocks begin.
         """
-        cell = math.lcm(*(int(card["cell"]) for card in (self.prior, self.interpolator) if card))
+        cell = math.lcm(*(int(card["cell"]) for card in (self.prior, self.estimator) if card))
         # where sections are restored one by one, no plane runs along z
         cells = (cell if self.config.restore.mode == "isotropic" else 1, cell, cell)
         return Box(zyx([a - a % n for a, n in zip(outer.start, cells, strict=True)]), outer.stop)
@@ -107,10 +107,20 @@ class Plan:
         """The noise of the measurement."""
         return Detector(self.noise, self.gain, self.intensity.middle, self.least_noise)
 
+    def seen(self, box: Box) -> Box:
+        """Output voxels that the estimate of `box` begins from: where sections are estimated, those beside it too."""
+        if self.estimator is None or self.config.restore.mode == "isotropic":
+            return box
+        return box.grow((self.estimator["beside"], 0, 0)).clip(self.shape)
+
     def support(self, box: Box) -> Box:
         """Measured voxels between which every output voxel of `box` is interpolated."""
         near = interpolate.support(box, self.scale, self.centre, self.measured_shape)
         return lost.around(near, self.lost, self.measured_shape[0])
+
+    def needed(self, box: Box) -> Box:
+        """Measured voxels that `box` is restored from."""
+        return self.support(self.seen(box))
 
     def filled(self, voxels: npt.NDArray[Any], support: Box) -> npt.NDArray[Any]:
         """Measured voxels of `support` with lost sections interpolated from their neighbours."""
@@ -266,9 +276,9 @@ def make(found: Draft, adapted: str | Path | None = None, psf: str | Path | None
         lost=missing,
         psf=kernel,
         prior={"weights": weights, **prior.digest()},
-        interpolator=None
-        if found.interpolator is None
-        else {"weights": found.config.restore.interpolator, **found.interpolator.digest()},
+        estimator=None
+        if found.estimator is None
+        else {"weights": found.config.restore.learned, **found.estimator.digest()},
         settings=found.settings,
         fingerprint=identified,
         key=hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest(),

@@ -56,7 +56,7 @@ def run_facts(plan: Plan, jobs: dict[str, Any]) -> dict[str, Any]:
         "lost": plan.lost,
         "psf": plan.psf,
         "prior": plan.prior,
-        "interpolator": plan.interpolator,
+        "estimator": plan.estimator,
         "output": {"shape": plan.shape, "voxel_nm": list(plan.voxel), "dtype": plan.dtype},
         "restore": jobs,
     }

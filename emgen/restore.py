@@ -32,8 +32,8 @@ from emgen.interpolate import linear
 from emgen.operators import Blur, Downsample, Gaussian, Identity, Masked, Mean, Operator, Slice
 from emgen.plan import Plan
 from emgen.prior.card import Card
-from emgen.prior.checkpoint import load, load_interpolator
-from emgen.prior.interpolator import Interpolator, stacked
+from emgen.prior.checkpoint import load, load_estimator
+from emgen.prior.estimator import Estimator, approached, stacked, strength
 from emgen.prior.network import Prior
 from emgen.tiles import Plane, fitting, in_threads, planes
 from emgen.volume import BlockStore, Volume
@@ -96,17 +96,17 @@ class Restorer:
         return prior.to(self.device).requires_grad_(False), card
 
     @cached_property
-    def interpolator(self) -> Interpolator | None:
-        """The learned interpolation that sampling begins from, if the plan has one."""
-        if self.plan.interpolator is None:
+    def estimator(self) -> Estimator | None:
+        """The learned estimate that sampling begins from, if the plan has one."""
+        if self.plan.estimator is None:
             return None
-        interpolator, card = load_interpolator(self.plan.interpolator["weights"])
-        _same(card, self.plan.interpolator)
-        return interpolator.to(self.device).requires_grad_(False)
+        estimator, card = load_estimator(self.plan.estimator["weights"])
+        _same(card, self.plan.estimator)
+        return estimator.to(self.device).requires_grad_(False)
 
     def load(self) -> None:
         """Read the networks now, and not when the first block needs them."""
-        _ = self.prior, self.interpolator
+        _ = self.prior, self.estimator
 
     def network(self, x: Tensor, t: float) -> Tensor:
         """The prior's velocity on a stack of planes (n, 1, height, width)."""
@@ -125,7 +125,7 @@ class Restorer:
 
         Args:
             box: of the output, usually `plan.computed` of a block's outer box.
-            measured: stored voxels of `plan.support(box)`.
+            measured: stored voxels of `plan.needed(box)`.
 
         Returns:
             "mean" in the output's type and, if the plan asks for several samples, "std" in grey values
@@ -134,27 +134,26 @@ class Restorer:
         Raises:
             EmgenError: voxels are not finite numbers.
         """
-        plan, support = self.plan, self.plan.support(box)
-        measured = plan.filled(measured, support)
+        plan, needed = self.plan, self.plan.needed(box)
+        measured = plan.filled(measured, needed)
         if not np.isfinite(measured).all():
             raise EmgenError(
-                f"measured voxels {support.start} to {support.stop} hold NaN or infinite values; mend the input"
+                f"measured voxels {needed.start} to {needed.stop} hold NaN or infinite values; mend the input"
             )
-        empty = is_empty(measured)
-        start = linear(measured.astype(np.float32), support, box, plan.scale, plan.centre)
-        if empty:
-            return self._fields(start, np.zeros(box.shape, np.float32))
+        seen = plan.seen(box)
+        inside = box.relative_to(seen).slices
+        start = linear(measured.astype(np.float32), needed, seen, plan.scale, plan.centre)
+        if self.empty(box, measured):
+            return self._fields(start[inside], np.zeros(box.shape, np.float32))
+        y, beside = (self._measured(each, measured, needed) for each in (box, seen))
+        base = self._base(box, torch.from_numpy(plan.intensity.encode(start)), y, beside)
         physics = known(plan, operator(plan, box), self.device)
-        seen = plan.intensity.encode(measured[physics.footprint.relative_to(support).slices])
-        y, base = (
-            torch.from_numpy(a).to(self.device) for a in (seen, plan.intensity.encode(start))
-        )
-        if self.interpolator is not None:
-            base = self._learned(base, self._cover(box), self.interpolator)
         samples = torch.stack(
             [self._sample(k, y, physics, base, box) for k in range(plan.config.restore.samples)]
         )
-        mean = samples.mean(0).cpu().numpy()
+        # one call is nearer to the mean than that of few samples
+        single = plan.config.restore.ends_estimated
+        mean = (base if single else samples.mean(0)).cpu().numpy()
         std = (
             samples.std(0, correction=1).cpu().numpy()
             if len(samples) > 1
@@ -167,14 +166,45 @@ class Restorer:
 
     def fetch(self, outer: Box, measured: Measured) -> npt.NDArray[Any]:
         """The measured voxels that the outer box of a block is restored from."""
-        support = self.plan.support(self.plan.computed(outer))
-        return self.plan.filled(measured.read(support), support)
+        needed = self.plan.needed(self.plan.computed(outer))
+        return self.plan.filled(measured.read(needed), needed)
+
+    def empty(self, box: Box, measured: npt.NDArray[Any]) -> bool:
+        """Whether a box shows background, resin or missing data: all that was measured there has the same grey value.
+
+        `measured` as for a call; what lies beside the box does not count.
+        """
+        own = self.plan.support(box).relative_to(self.plan.needed(box))
+        return is_empty(measured[own.slices])
 
     def block(self, outer: Box, voxels: npt.NDArray[Any]) -> Fields:
         """Restore the outer box of a block from what was fetched for it."""
         grown = self.plan.computed(outer)
         inside = outer.relative_to(grown).slices
         return {name: v[inside] for name, v in self(grown, voxels).items()}
+
+    def _measured(self, box: Box, measured: npt.NDArray[Any], needed: Box) -> Tensor:
+        """The measured voxels that a box determines wholly, of [-1, 1]."""
+        foot = operator(self.plan, box).footprint.relative_to(needed)
+        return torch.from_numpy(self.plan.intensity.encode(measured[foot.slices])).to(self.device)
+
+    def _base(self, box: Box, linear: Tensor, y: Tensor, beside: Tensor) -> Tensor:
+        """What sampling begins from, on the box.
+
+        y was measured of the box; linear interpolation and what was measured beside it are those of `plan.seen(box)`.
+        """
+        restore, linear = self.plan.config.restore, linear.to(self.device)
+        if self.estimator is None:
+            if restore.ends_estimated:
+                return sampler.one_shot(y, self._noise(y), self._velocities("xy"))
+            return linear
+        if restore.mode == "isotropic":
+            return self._between(linear, self._cover(box))
+        if restore.mode == "denoise":
+            return sampler.at_noise(self._noise(y), lambda s: self._within(box, linear, beside, s))
+        least = SMALLEST_NOISE if restore.mode == "deblur" else 0.0
+        sigma = self.plan.noise / self.plan.intensity.unit
+        return self._within(box, linear, beside, max(sigma, least))
 
     def _sample(self, sample: int, y: Tensor, physics: Operator, base: Tensor, box: Box) -> Tensor:
         restore = self.plan.config.restore
@@ -185,18 +215,18 @@ class Restorer:
 
         if restore.sampler != "flower":
             loop = sampler.dps if restore.sampler == "dps" else sampler.em_generalist
-            strength = {"scale" if restore.sampler == "dps" else "alpha": restore.alpha}
+            guidance = {"scale" if restore.sampler == "dps" else "alpha": restore.alpha}
             along = self._velocities("xy", "xz", "yz") if isotropic else self._velocities("xy")
             with_data = (False, True, True) if isotropic else (True,)
             if isinstance(physics, Masked):
                 y = y * physics.known
             return loop(
-                y, physics, along, eps, steps=restore.calls, with_data=with_data, **strength
+                y, physics, along, eps, steps=restore.calls, with_data=with_data, **guidance
             )
+        if restore.ends_estimated and restore.samples == 1:
+            return base
         along = self._velocities("xz", "yz") if isotropic else self._velocities("xy")
         sigma = self._noise(y)
-        if restore.mode == "denoise":
-            return sampler.one_shot(y, sigma, along)
         if restore.mode == "deblur" or restore.section == "gaussian":
             least = SMALLEST_NOISE
             sigma = sigma.clamp(min=least) if isinstance(sigma, Tensor) else max(sigma, least)
@@ -212,23 +242,41 @@ class Restorer:
         cover = physics.adjoint(torch.ones(physics.footprint.shape, device=self.device))
         return cover[box.relative_to(grown).slices]
 
-    def _learned(self, linear: Tensor, cover: Tensor, interpolator: Interpolator) -> Tensor:
-        """What a learned interpolation makes of a linear one, the mean of what it sees in xz and in yz planes."""
+    def _between(self, linear: Tensor, cover: Tensor) -> Tensor:
+        """Sections between measured ones: the mean of what the estimator makes of xz and of yz planes."""
         sigma = self.plan.noise / self.plan.intensity.unit
-        batch, workers = self._sharing()
+        return (
+            self._estimated(linear, cover, sigma)
+            + self._estimated(linear.transpose(1, 2), cover.transpose(1, 2), sigma).transpose(1, 2)
+        ).contiguous() / 2
+
+    def _within(self, box: Box, linear: Tensor, y: Tensor, sigma: float) -> Tensor:
+        """Sections as the estimator knows them from what was measured of them and of those beside them, with noise sigma.
+
+        Linear interpolation and measured voxels y are those of `plan.seen(box)`.
+        """
+        seen = self.plan.seen(box)
+        A, wanted = operator(self.plan, seen), box.relative_to(seen).slices[0]
+        cover = torch.full_like(linear, strength(A))
+        cover[[k in self.plan.lost for k in range(seen.start[0], seen.stop[0])]] = 0
+        start = approached(linear, y, A, sigma)
+        turned = self._estimated(start.transpose(0, 1), cover.transpose(0, 1), sigma, wanted)
+        return turned.transpose(0, 1).contiguous()
+
+    def _estimated(
+        self, start: Tensor, cover: Tensor, sigma: float, wanted: slice = slice(None)
+    ) -> Tensor:
+        """The estimator on the wanted ones of all planes (rows, planes, columns), see `stacked`."""
+        estimator, (batch, workers) = self.estimator, self._sharing()
+        assert estimator is not None
 
         def planes(inputs: Tensor) -> Tensor:
             with self._precision():
-                return halved(interpolator.plane, inputs, sigma).float()
+                return halved(estimator.plane, inputs, sigma).float()
 
-        found = []
-        for turn in (lambda x: x, lambda x: x.transpose(1, 2)):
-            inputs = stacked(turn(linear), turn(cover), interpolator.beside)
-            count = fitting(batch, *inputs.shape[2:])
-            parts = torch.cat(list(in_threads(planes, inputs.split(count), workers)))
-            found.append(turn(parts[:, 0].transpose(0, 1)))
-        mean: Tensor = (found[0] + found[1]) / 2
-        return mean.contiguous()
+        inputs = stacked(start, cover, estimator.beside)[wanted]
+        parts = inputs.split(fitting(batch, *inputs.shape[2:]))
+        return torch.cat(list(in_threads(planes, parts, workers)))[:, 0].transpose(0, 1)
 
     def _sharing(self) -> tuple[int, int]:
         """Planes of a call, and threads that make calls."""
@@ -356,7 +404,7 @@ def restore_job(
         with computing:
             fields = restorer.block(outer, voxels)
         results.write(place, fields)
-        return is_empty(voxels)
+        return restorer.empty(plan.computed(outer), voxels)
 
     # two more than are computed: while a GPU works, the next block is read and the last one written
     with ThreadPoolExecutor(lanes + 2, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -39,28 +39,30 @@ def one_shot(y: Tensor, sigma: float | Tensor, velocities: Sequence[Velocity]) -
     voxel, linearly in the logarithm of sigma: the same ones whatever other voxels there are.
     """
     _check(velocities, steps=1)
+
+    def estimate(sigma: float) -> Tensor:
+        t = 1 / (1 + sigma)
+        return torch.stack([denoised(t * y, t, velocity) for velocity in velocities]).mean(dim=0)
+
+    return at_noise(sigma, estimate)
+
+
+def at_noise(sigma: float | Tensor, estimate: Callable[[float], Tensor]) -> Tensor:
+    """`estimate(sigma)`; of a tensor, what it gives for noises an octave apart, interpolated at every voxel."""
     if isinstance(sigma, Tensor):
         octave = sigma.clamp(min=FAINTEST).log2()
         low, high = (float(end) for end in octave.aminmax())
         if low < high:
-            return _between_octaves(
-                y, octave, range(math.floor(low), math.ceil(high) + 1), velocities
+            levels = range(math.floor(low), math.ceil(high) + 1)
+            shares = ((1 - (octave - level).abs()).clamp(min=0) for level in levels)
+            parts = (
+                share * estimate(2.0**level) for level, share in zip(levels, shares, strict=True)
             )
+            return sum(parts, start=torch.zeros_like(sigma))
         sigma = 2**high
     if sigma < 0:
         raise ValueError(f"sigma must not be negative; found {sigma}")
-    t = 1 / (1 + sigma)
-    return torch.stack([denoised(t * y, t, velocity) for velocity in velocities]).mean(dim=0)
-
-
-def _between_octaves(
-    y: Tensor, octave: Tensor, levels: Sequence[int], velocities: Sequence[Velocity]
-) -> Tensor:
-    total = torch.zeros_like(y)
-    for level in levels:
-        share = (1 - (octave - level).abs()).clamp(min=0).to(y)
-        total += share * one_shot(y, 2.0**level, velocities)
-    return total
+    return estimate(sigma)
 
 
 def flower(

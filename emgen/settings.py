@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-LINEAR = "linear"
+AUTO, LINEAR = "auto", "linear"
 
 
 class Settings(BaseModel):
@@ -141,26 +141,28 @@ class Restore(Settings):
             ge=1,
             le=1000,
             description=(
-                "Network calls per sample; by default 12 (flower; 6 from a learned interpolation), 100 (em-generalist), 1000 (dps). "
+                "Network calls per sample; by default 12 (flower; 6 from a learned estimate), 100 (em-generalist), 1000 (dps). "
                 "denoise with flower makes one, whatever this says."
             ),
         ),
     ] = None
-    interpolator: Annotated[
+    estimator: Annotated[
         str,
         Field(
             description=(
-                "isotropic, flower: the learned interpolation that sampling begins from, a shipped name or the path of a "
-                ".safetensors file; linear: linear interpolation."
+                "flower: the learned estimate that sampling begins from, a shipped name or the path of a .safetensors file. auto: "
+                "emgen-axial, which interpolates between sections, for isotropic, and emgen-sections, which sees a section and "
+                "those before and behind it, for the other modes; denoise ends with it. linear: linear interpolation; denoise "
+                "is then a single call of the prior."
             )
         ),
-    ] = "emgen-axial"
+    ] = AUTO
     start: Annotated[
         Annotated[float, Field(ge=0, lt=1)] | None,
         Field(
             description=(
-                "flower: time at which sampling begins from the interpolation (0 is pure noise, 1 the interpolation itself); "
-                "by default 0.85 from a learned one, 0.7 from a linear one."
+                "flower: time at which sampling begins from the estimate (0 is pure noise, 1 the estimate itself); "
+                "by default 0.85 from a learned one, 0.7 from linear interpolation."
             )
         ),
     ] = None
@@ -181,8 +183,8 @@ class Restore(Settings):
             ge=1,
             le=64,
             description=(
-                "Posterior samples; above 1 the output is their mean, and their standard deviation is written too (isotropic: "
-                "calibrated on the input's own sections)."
+                "Posterior samples; above 1 the output is their mean (of denoise the estimate that they begin from), and their "
+                "standard deviation is written too, calibrated on the input's own sections."
             ),
         ),
     ] = 1
@@ -242,13 +244,21 @@ class Restore(Settings):
     @property
     def calls(self) -> int:
         """Steps, with the sampler's own default."""
-        usual = 6 if self.begins_learned else 12
+        usual = 6 if self.learned else 12
         return self.steps or {"flower": usual, "em-generalist": 100, "dps": 1000}[self.sampler]
 
     @property
-    def begins_learned(self) -> bool:
-        """Whether sampling begins from a learned interpolation."""
-        return self.mode == "isotropic" and self.sampler == "flower" and self.interpolator != LINEAR
+    def learned(self) -> str | None:
+        """Name of the learned estimate that sampling begins from, None where it does not."""
+        if self.sampler != "flower" or self.estimator == LINEAR:
+            return None
+        usual = "emgen-axial" if self.mode == "isotropic" else "emgen-sections"
+        return usual if self.estimator == AUTO else self.estimator
+
+    @property
+    def ends_estimated(self) -> bool:
+        """Whether the result is the estimate, and samples only tell how sure it is."""
+        return self.mode == "denoise" and self.sampler == "flower"
 
     @property
     def level(self) -> Level:
@@ -259,11 +269,11 @@ class Restore(Settings):
     @property
     def calibrates(self) -> bool:
         """Whether the spread of samples is tried on the input's own sections (`emgen.calibration`)."""
-        return self.mode == "isotropic" and self.samples > 1
+        return self.samples > 1
 
     @property
     def begin(self) -> float:
         """The time at which sampling begins, with its default."""
         if self.start is not None:
             return self.start
-        return 0.85 if self.begins_learned else 0.7
+        return 0.85 if self.learned else 0.7

@@ -72,7 +72,7 @@ def run(
         lost=(),
         psf=None,
         prior={"name": "none", "sha256": "0" * 64},
-        interpolator=None,
+        estimator=None,
         settings={},
         fingerprint="synthetic",
         key="k" * 64,

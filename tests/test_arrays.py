@@ -57,12 +57,35 @@ def test_noise_that_grows_with_brightness_is_taken_as_such(fib25):
     assert psnr(both.mean, truth) > psnr(one.mean, truth) + 0.1
 
 
-def test_sections_are_restored_one_by_one(fib25):
+def test_without_an_estimator_sections_are_restored_one_by_one(fib25):
     images = noisy(fib25[:3].astype(np.float32), 15)
-    plan_of_all = denoise(images, 15.0)
-    moved = denoise(images[::-1].copy(), 15.0)
+    plan_of_all = denoise(images, 15.0, estimator="linear")
+    moved = denoise(images[::-1].copy(), 15.0, estimator="linear")
     # batches hold other planes, so that sums are rounded differently
     np.testing.assert_allclose(plan_of_all.mean, moved.mean[::-1], atol=1e-3)
+
+
+def test_sections_tell_of_their_neighbours(fib25):
+    truth = fib25[:9].astype(np.float32)
+    images = noisy(truth, 30)
+    together = denoise(images, 30.0).mean
+    alone = np.stack([denoise(image, 30.0).mean for image in images])
+    assert psnr(together, truth) > psnr(alone, truth) + 0.3
+
+
+@pytest.mark.parametrize(
+    "restored",
+    [
+        lambda y: denoise(y, 15.0, samples=4),
+        lambda y: superres(y, 2, noise=5.0, samples=4, steps=2),
+        lambda y: deblur(y, 1.5, noise=3.0, samples=4, steps=2),
+    ],
+    ids=["denoise", "superres", "deblur"],
+)
+def test_samples_tell_how_sure_a_section_is(restored, fib25):
+    y = noisy(fib25[:3, :64, :64].astype(np.float32), 5)
+    found = restored(y)
+    assert found.std.shape == found.mean.shape and (found.std > 0).mean() > 0.99
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])

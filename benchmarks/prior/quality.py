@@ -62,7 +62,7 @@ def restored(prior: Path, samples: int, folder: Path) -> dict[str, Any]:
         "run": run,
         "input": {"volume": "measured.ome.zarr"},
         # the prior by itself: a learned interpolation would hide what it can do
-        "restore": {"prior": str(prior.resolve()), "samples": samples, "interpolator": "linear"},
+        "restore": {"prior": str(prior.resolve()), "samples": samples, "estimator": "linear"},
         "grid": {"block": [32, 96, 96], "halo": [8, 0, 0]},
         "output": {"chunk": [32, 48, 48], "shard": [32, 96, 96]},
         "qc": {"reference": "reference.ome.zarr"},

@@ -16,7 +16,9 @@ from emgen.errors import EmgenError
 
 SHIPPED = Path(__file__).parent / "weights"
 TILE = 128
-INTERPOLATOR = "interpolator"  # what `design` says of one
+# what `design` says of networks that estimate what was measured, across sections or in them, and are no priors
+AXIAL, SECTIONS = "axial", "sections"
+ESTIMATORS = (AXIAL, SECTIONS)
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 
 
@@ -39,9 +41,10 @@ class Card:
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def interpolates(self) -> bool:
-        """Whether it is no prior, but a learned interpolation between sections."""
-        return self.architecture.get("design") == INTERPOLATOR
+    def estimates(self) -> str | None:
+        """AXIAL or SECTIONS for what is no prior, but estimates what was between sections or in them."""
+        design = self.architecture.get("design")
+        return design if design in ESTIMATORS else None
 
     @property
     def tile(self) -> int | None:
@@ -64,6 +67,7 @@ class Card:
             "sha256": self.sha256,
             "file": self.path.name,
             "cell": self.cell,
+            **({"beside": self.architecture["beside"]} if self.estimates else {}),
         }
         return {**facts, **self.facts}
 

@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from emgen import __version__
 from emgen.errors import EmgenError
-from emgen.prior.card import INTERPOLATOR, Card, resolve
-from emgen.prior.interpolator import Interpolator
+from emgen.prior.card import ESTIMATORS, Card, resolve
+from emgen.prior.estimator import Estimator
 from emgen.prior.network import Prior
 
-Network = Prior | Interpolator
+Network = Prior | Estimator
 
 
 def build(architecture: dict[str, Any]) -> Network:
@@ -25,8 +25,8 @@ def build(architecture: dict[str, Any]) -> Network:
     Raises:
         TypeError, ValueError: there is no such network.
     """
-    if architecture.get("design") == INTERPOLATOR:
-        return Interpolator(**{k: v for k, v in architecture.items() if k != "design"})
+    if architecture.get("design") in ESTIMATORS:
+        return Estimator(**{k: v for k, v in architecture.items() if k != "design"})
     return Prior(**architecture)
 
 
@@ -34,23 +34,23 @@ def load(name: str) -> tuple[Prior, Card]:
     """A shipped prior by its name, or one from a .safetensors file.
 
     Raises:
-        EmgenError: as `load_network`, or an interpolator.
+        EmgenError: as `load_network`, or an estimator.
     """
     network, card = load_network(name)
     if not isinstance(network, Prior):
-        raise EmgenError(f"expected a prior, found an interpolator: {card.path}")
+        raise EmgenError(f"expected a prior, found an estimator: {card.path}")
     return network, card
 
 
-def load_interpolator(name: str) -> tuple[Interpolator, Card]:
-    """A shipped interpolator by its name, or one from a .safetensors file.
+def load_estimator(name: str) -> tuple[Estimator, Card]:
+    """A shipped estimator by its name, or one from a .safetensors file.
 
     Raises:
         EmgenError: as `load_network`, or a prior.
     """
     network, card = load_network(name)
-    if not isinstance(network, Interpolator):
-        raise EmgenError(f"expected an interpolator, found a prior: {card.path}")
+    if not isinstance(network, Estimator):
+        raise EmgenError(f"expected an estimator, found a prior: {card.path}")
     return network, card
 
 

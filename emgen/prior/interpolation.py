@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from emgen import interpolate, lost
 from emgen.errors import EmgenError
 from emgen.geometry import Box, zyx
 from emgen.operators import Gaussian, Mean, Operator, Slice
-from emgen.prior.interpolator import stacked
+from emgen.prior.estimator import stacked
 from emgen.prior.patches import Source, jittered
 from emgen.prior.recipe import Interpolation, Patches
 
@@ -22,6 +23,7 @@ KINDS = {"x4 slice": (4, Slice), "x8 slice": (8, Slice), "x4 mean": (4, Mean), "
 
 Network = Callable[[Tensor, Tensor], Tensor]
 Slab = npt.NDArray[np.float32]
+Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def batch(
@@ -32,21 +34,34 @@ def batch(
     seed: int,
     step: int,
     numbers: Iterable[int],
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Batch:
     """Inputs (n, channels, size, size), planes (n, 1, size, size) and times (n,) of a training step.
 
     Each follows from the seed, the step and its number in the batch, so that processes can share a batch.
     """
+    margin = 2 * settings.factors[1]  # rows that are left over, and what the border does to others
+
+    def one(source: Source, rng: np.random.Generator) -> tuple[Tensor, Tensor, float]:
+        slab = source.slab(rng, patches, 2 * settings.beside + 1, patches.size + margin)
+        return _problem(jittered(slab, rng, patches)[0], rng, patches.size, settings)
+
+    return drawn(one, sources, weights, seed, step, numbers)
+
+
+def drawn(
+    one: Callable[[Source, np.random.Generator], tuple[Tensor, Tensor, float]],
+    sources: Sequence[Source],
+    weights: Sequence[float],
+    seed: int,
+    step: int,
+    numbers: Iterable[int],
+) -> Batch:
+    """A batch of what `one` makes of sources, each drawn as often as its weight says."""
     share = np.asarray(weights) / np.sum(weights)
     parts = []
     for number in numbers:
         rng = np.random.default_rng([seed, step, number])
-        source = sources[rng.choice(len(sources), p=share)]
-        margin = (
-            2 * settings.factors[1]
-        )  # rows that are left over, and what the border does to others
-        slab = source.slab(rng, patches, 2 * settings.beside + 1, patches.size + margin)
-        parts.append(_problem(jittered(slab, rng, patches)[0], rng, patches.size, settings))
+        parts.append(one(sources[rng.choice(len(sources), p=share)], rng))
     inputs, planes, times = zip(*parts, strict=True)
     return torch.stack(inputs), torch.stack(planes), torch.tensor(times, dtype=torch.float32)
 
@@ -84,7 +99,7 @@ def degraded(
     gone: Sequence[int] | npt.NDArray[np.int64],
     rng: np.random.Generator,
 ) -> Tensor:
-    """What an interpolator is given of a volume (z, planes, width), see `stacked`."""
+    """What an estimator is given of a volume (z, planes, width), see `stacked`."""
     y = A(truth).numpy()
     y = y + np.float32(sigma) * rng.standard_normal(y.shape, np.float32)
     known = torch.ones(len(y), 1, 1, dtype=torch.bool)
@@ -102,10 +117,12 @@ def measured_inputs(y: Tensor, A: Operator, known: Tensor | bool = True) -> tupl
     return start, A.adjoint(torch.ones(A.measured_shape) * known)
 
 
-def loss(network: Network, inputs: Tensor, planes: Tensor, t: Tensor) -> Tensor:
-    """Squared error over that of linear interpolation, so that all factors count alike; a scalar."""
+def loss(
+    network: Network, inputs: Tensor, planes: Tensor, t: Tensor, most: float = math.inf
+) -> Tensor:
+    """Squared error over that of linear interpolation, or `most`, so that all factors count alike; a scalar."""
     linear = inputs[:, (inputs.shape[1] - 1) // 2, None]
-    before = (linear - planes).square().mean((1, 2, 3)) + FLOOR
+    before = (linear - planes).square().mean((1, 2, 3)).clamp(max=most) + FLOOR
     return ((network(inputs, t) - planes).float().square().mean((1, 2, 3)) / before).mean()
 
 

@@ -160,9 +160,18 @@ class Source:
         return found
 
     def slab(
-        self, rng: np.random.Generator, settings: Patches, depth: int, size: int, tries: int = 50
+        self,
+        rng: np.random.Generator,
+        settings: Patches,
+        depth: int,
+        size: int,
+        stride: int = 1,
+        tries: int = 50,
     ) -> Planes:
-        """As `patch`, `depth` of them one behind the other (depth, size, size), turned and mirrored alike."""
+        """As `patch`, `depth` of them one behind the other (depth, size, size), turned and mirrored alike.
+
+        They are `stride` planes apart.
+        """
         plane = self.planes[rng.integers(len(self.planes))]
         if plane != "xy" and self.shape[0] < size:
             plane = "xy"
@@ -171,18 +180,19 @@ class Source:
             self.shape[axis],
             *(n for i, n in enumerate(self.shape) if i != axis),
         )
-        index, side = int(rng.integers(across - depth + 1)), size
+        span = (depth - 1) * stride + 1
+        index, side = int(rng.integers(across - span + 1)), size
         if rng.random() < ZOOMED:
             side = min(round(size * rng.uniform(*settings.zoom)), height, width)
         corner = [int(rng.integers(n - side + 1)) for n in (height, width)]
         start, stop = [*corner], [n + side for n in corner]
         start.insert(axis, index)
-        stop.insert(axis, index + depth)
-        grey = np.moveaxis(self.fetch(Box(zyx(start), zyx(stop))), axis, 0)
+        stop.insert(axis, index + span)
+        grey = np.moveaxis(self.fetch(Box(zyx(start), zyx(stop))), axis, 0)[::stride]
         if grey.dtype.kind == "f" and not np.isfinite(grey).all():
             if tries == 0:
                 raise EmgenError(f"{self.name}: nearly all patches hold NaN or infinite values")
-            return self.slab(rng, settings, depth, size, tries - 1)
+            return self.slab(rng, settings, depth, size, stride, tries - 1)
         slab = np.stack([_resized(each, size) for each in self.intensity.encode(grey)])
         if settings.symmetries:
             slab = np.rot90(slab, int(rng.integers(4)), axes=(1, 2))

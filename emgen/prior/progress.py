@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from emgen.prior import flow, interpolation
-from emgen.prior.interpolator import Interpolator
-from emgen.prior.network import Prior
+from emgen.prior import flow
 from emgen.prior.validation import Psnr, mean
 
 LOG, CURVES, SAMPLES = "log.jsonl", "curves.png", "samples.png"
@@ -90,14 +88,17 @@ def draw_curves(folder: Path) -> None:
 
 
 def draw_samples(
-    folder: Path, network: Prior | Interpolator, held_out: Mapping[str, Tensor]
+    folder: Path,
+    network: Any,
+    held_out: Mapping[str, Tensor],
+    pictures: Callable[[Any, Tensor], Mapping[str, Tensor]] | None = None,
 ) -> None:
     """`samples.png`: unconditional samples in the upper row, patches of every held-out source below.
 
-    Of an interpolator, for every held-out source what was measured, what it makes of it, and the truth.
+    Of an estimator, for every held-out source its `pictures`: what was measured, what it makes of it, and the truth.
     """
     rows: dict[str, npt.NDArray[np.float32]] = {}
-    if isinstance(network, Prior):
+    if pictures is None:
         device = next(network.parameters()).device
         eps = torch.randn((COUNT, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(0))
         rows[f"samples, {STEPS} steps"] = (
@@ -106,7 +107,7 @@ def draw_samples(
         rows |= {name: x[:COUNT, 0].cpu().numpy() for name, x in held_out.items()}
     else:
         for name, x in held_out.items():
-            shown = interpolation.pictures(network, x[:COUNT])
+            shown = pictures(network, x[:COUNT])
             rows |= {f"{name}: {what}": images.numpy() for what, images in shown.items()}
     _sheet(folder / SAMPLES, rows)
 

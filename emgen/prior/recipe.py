@@ -16,12 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize
-from emgen.prior.card import INTERPOLATOR
+from emgen.prior.card import AXIAL, SECTIONS
 from emgen.prior.datasets import Dataset, lookup
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Nanometres = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0)]
+MARGIN = 16  # pixels around a patch of sections: what the border does to their blur stays outside
 
 
 class _Part(BaseModel):
@@ -163,6 +165,32 @@ class Interpolation(_Part):
     lost: Positive = 2
 
 
+class Sections(_Part):
+    """What an estimate of sections is asked for; see `emgen.prior.sections`.
+
+    Attributes:
+        beside: sections that it sees on either side.
+        strides: how far these are apart in the source, from and to.
+        alone: share of the patches that have no neighbours.
+        tasks: shares of what is denoised, made finer and deblurred.
+        noise: standard deviations, from and to, of the prior's half range, of what is denoised.
+        faint: of what is made finer (half of it has none) and deblurred.
+        correlated: share of the patches whose neighbouring pixels share their noise.
+        blur: standard deviations, from and to, in pixels.
+        damaged: share of the patches that show a lost section.
+    """
+
+    beside: Annotated[int, Field(ge=0)] = 3
+    strides: tuple[Positive, Positive] = (1, 8)
+    alone: Annotated[float, Field(ge=0, le=1)] = 0.25
+    tasks: tuple[Share, Share, Share] = (0.5, 0.2, 0.3)
+    noise: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.02, 1.5)
+    faint: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.01, 0.3)
+    correlated: Annotated[float, Field(ge=0, le=1)] = 0.2
+    blur: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.6, 4.5)
+    damaged: Annotated[float, Field(ge=0, le=1)] = 0.04
+
+
 class Optimiser(_Part):
     """How weights change.
 
@@ -209,8 +237,8 @@ class Recipe(_Part):
     Attributes:
         name: of the prior.
         data: folder of the sources.
-        network: arguments of `emgen.prior.network.Prior`, or of `emgen.prior.interpolator.Interpolator`.
-        interpolation: makes it the latter that is trained.
+        network: arguments of `emgen.prior.network.Prior`, or of `emgen.prior.estimator.Estimator`.
+        interpolation, sections: makes it the latter that is trained, across sections or on them.
         initial: weights to begin with, instead of random ones: of the same network, or those layers of another kind that are alike.
         precision: of the network while training; auto is bfloat16 on a GPU and float32 on a CPU.
         checkpoint_minutes: between two checkpoints, each of which is validated.
@@ -227,6 +255,7 @@ class Recipe(_Part):
     patches: Patches = Patches()
     flow: Flow = Flow()
     interpolation: Interpolation | None = None
+    sections: Sections | None = None
     optimiser: Optimiser = Optimiser()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
@@ -254,10 +283,10 @@ class Recipe(_Part):
     @model_validator(mode="after")
     def _noise_stays_white(self) -> Recipe:
         noisy = [source.name for source in (*self.sources, *self.validation) if source.noise]
-        if noisy and (self.interpolation or self.patches.zoom != (1, 1)):
+        if noisy and (self.estimation or self.patches.zoom != (1, 1)):
             raise ValueError(
                 f"{noisy[0]} has noise: only a prior can be trained without learning it, and patches of other pixel sizes would "
-                "change it; expected patches: {zoom: [1, 1]} and no interpolation"
+                "change it; expected patches: {zoom: [1, 1]}, and neither interpolation nor sections"
             )
         if noisy and self.flow.coupling != "independent":
             raise ValueError(
@@ -266,24 +295,45 @@ class Recipe(_Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_thing_is_learnt(self) -> Recipe:
+        if self.interpolation and self.sections:
+            raise ValueError("give one of interpolation and sections; found both")
+        return self
+
+    @property
+    def estimation(self) -> Interpolation | Sections | None:
+        """What an estimator is asked for; None where a prior is trained."""
+        return self.interpolation or self.sections
+
+    @property
+    def learnt(self) -> str:
+        """The name of the part that says what is asked for."""
+        return "interpolation" if self.interpolation else "sections" if self.sections else "flow"
+
     @property
     def architecture(self) -> dict[str, Any]:
         """What the network is made of, as a card says it."""
-        if self.interpolation is None:
+        if self.estimation is None:
             return self.network
-        return {"design": INTERPOLATOR, "beside": self.interpolation.beside, **self.network}
+        return {"design": self.design, "beside": self.estimation.beside, **self.network}
+
+    @property
+    def design(self) -> str | None:
+        """Of an estimator, as its card says it; None of a prior."""
+        return AXIAL if self.interpolation else SECTIONS if self.sections else None
 
     @property
     def depth(self) -> int:
         """Planes that are cut from a source, one behind the other."""
-        return 2 * self.interpolation.beside + 1 if self.interpolation else 1
+        return 2 * self.estimation.beside + 1 if self.estimation else 1
 
     @property
     def largest(self) -> int:
         """Pixels of a source that a patch may need."""
-        if self.interpolation is None:
+        if self.estimation is None:
             return self.patches.largest
-        margin = 2 * self.interpolation.factors[1]
+        margin = 2 * (self.interpolation.factors[1] if self.interpolation else MARGIN)
         return round((self.patches.size + margin) * max(1.0, self.patches.zoom[1]))
 
     @property
@@ -295,6 +345,7 @@ class Recipe(_Part):
         for name in (
             "initial",
             "interpolation",
+            "sections",
         ):  # as if there were no such key, where it is not used
             if facts[name] is None:
                 del facts[name]

@@ -136,7 +136,7 @@ class State:
 
 
 def _begin(network: Network, initial: Network) -> None:
-    """With the weights of another network, as far as layers are alike: an interpolator may begin as a prior."""
+    """With the weights of another network, as far as layers are alike: an estimator may begin as a prior."""
     given, own = initial.state_dict(), network.state_dict()
     if type(network) is not type(initial):
         given = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}

@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from emgen.errors import EmgenError
-from emgen.prior import flow, interpolation, patches, progress, validation
+from emgen.prior import flow, interpolation, patches, progress, sections, validation
 from emgen.prior.card import Card, is_tied, resolve
 from emgen.prior.checkpoint import load_network, save
 from emgen.prior.recipe import Recipe, names
@@ -88,8 +88,8 @@ class Run:
         ]
         opened = patches.open_all(needed, Path(recipe.data), patches.WHOLE // processes)
         sources, held_out = opened[: len(recipe.sources)], opened[len(recipe.sources) :]
-        if recipe.interpolation:
-            interpolation.refuse_unfit(opened, recipe.depth)
+        if recipe.estimation:
+            estimation(recipe).refuse_unfit(opened, recipe.depth)
         count = -(-VALIDATED // len(held_out))
         fixed = {
             source.name: patches.fixed(source, count, large, recipe.depth) for source in held_out
@@ -121,8 +121,9 @@ class Run:
     def judged(self, network: Any, source: patches.Source) -> validation.Psnr:
         """How well a network does what it is trained for on a held-out source."""
         x = self.fixed[source.name]
-        if self.recipe.interpolation:
-            return interpolation.psnr(network, x)
+        if self.recipe.estimation:
+            found: validation.Psnr = estimation(self.recipe).psnr(network, x)
+            return found
         return validation.denoise_psnr(network, x, source.noise)
 
     def say(self, text: str) -> None:
@@ -144,7 +145,7 @@ class Run:
     def batch(self, step: int) -> Batch:
         """Patches x and noises eps (n, 1, h, w), times t and noise of the patches (n,): from the seed and the step alone.
 
-        What an interpolator learns from is in `interpolation.batch`.
+        What an estimator learns from is in `interpolation.batch` and `sections.batch`.
         """
         recipe, whole = self.recipe, self.recipe.optimiser.batch
         share = whole // self.accelerator.num_processes
@@ -157,16 +158,17 @@ class Run:
             each.weight or float(np.prod(source.shape))
             for each, source in zip(recipe.sources, self.sources, strict=True)
         ]
-        if recipe.interpolation:
-            return interpolation.batch(
+        if recipe.estimation:
+            estimated: Batch = estimation(recipe).batch(
                 self.sources,
                 weights,
                 recipe.patches,
-                recipe.interpolation,
+                recipe.estimation,
                 recipe.seed,
                 step,
                 numbers,
             )
+            return estimated
         x, own, eps = (
             torch.from_numpy(part)
             for part in (
@@ -203,7 +205,7 @@ def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
         "voxels": {each.name: each.fingerprint for each in (*run.sources, *run.held_out)},
     }
     _resume(run, state, identity)
-    if base and state.step == 0 and not State.exists(folder) and not recipe.interpolation:
+    if base and state.step == 0 and not State.exists(folder) and not recipe.estimation:
         checkpoint(run, state, identity, None, 0.0)
     network = accelerator.prepare(state.prior)
     losses: deque[Tensor] = deque(maxlen=500)
@@ -234,14 +236,25 @@ def train(recipe: Recipe, folder: Path, initial: str | None = None) -> Card:
     if run.main:
         with _writing(folder, state.step):
             progress.draw_curves(folder)
-            progress.draw_samples(folder, state.average, run.fixed)
+            pictures = estimation(recipe).pictures if recipe.estimation else None
+            progress.draw_samples(folder, state.average, run.fixed, pictures)
     return resolve(str(run.weights))
+
+
+def estimation(recipe: Recipe) -> Any:
+    """The module that says what an estimator is given, and how it is judged."""
+    return interpolation if recipe.interpolation else sections
+
+
+def judged(recipe: Recipe) -> str:
+    """What held-out tissue is used for."""
+    return recipe.learnt if recipe.estimation else "denoise"
 
 
 def _architecture(recipe: Recipe, initial: Card | None) -> dict[str, Any]:
     """Of weights of the same kind to begin with, else of the recipe; `EmgenError` where both say, and differ."""
     wanted: dict[str, Any] = json.loads(json.dumps(recipe.architecture))
-    if initial is None or initial.interpolates != bool(recipe.interpolation):
+    if initial is None or initial.estimates != recipe.design:
         return wanted
     given = initial.architecture
     differ = [f"{k} {v} here, {given[k]} there" for k, v in wanted.items() if given.get(k, v) != v]
@@ -271,8 +284,7 @@ def _resume(run: Run, state: State, identity: dict[str, Any]) -> None:
         )
     try:
         facts = resolve(str(run.weights)).facts
-        judged = "interpolation" if run.recipe.interpolation else "denoise"
-        state.best = validation.score(facts[f"validation_{judged}_psnr_db_by_source"])
+        state.best = validation.score(facts[f"validation_{judged(run.recipe)}_psnr_db_by_source"])
     except (EmgenError, KeyError):
         state.best = -np.inf  # removed, or written by halves: the next checkpoint exports them anew
     if run.main:
@@ -291,7 +303,7 @@ def step(run: Run, state: State, network: nn.Module, batch: Batch) -> Tensor:
     state.set_rate(settings.rate_at(state.step))
     state.prior.train()
     with torch.autocast(run.accelerator.device.type, torch.bfloat16, enabled=run.bf16):
-        measure = interpolation.loss if run.recipe.interpolation else flow.loss
+        measure = estimation(run.recipe).loss if run.recipe.estimation else flow.loss
         loss = measure(network, *batch)
     state.prior.zero_grad(set_to_none=True)
     run.accelerator.backward(loss)
@@ -334,11 +346,9 @@ def checkpoint(
 def export(run: Run, state: State, found: dict[str, validation.Psnr], path: Path) -> Card:
     """Write the running average with its card."""
     recipe = run.recipe
-    learnt = "interpolation" if recipe.interpolation else "flow"
     settings = recipe.model_dump(
-        mode="json", include={"patches", learnt, "optimiser", "seed", "precision"}
+        mode="json", include={"patches", recipe.learnt, "optimiser", "seed", "precision"}
     )
-    judged = "interpolation" if recipe.interpolation else "denoise"
     given = any(s.grey_values for s in recipe.sources)
     noisy = {s.name: s.noise for s in (*recipe.sources, *recipe.validation) if s.noise}
     straight = f"x_t = (1 - t) eps + t x, velocity x - eps, {recipe.flow.coupling} coupling"
@@ -351,11 +361,11 @@ def export(run: Run, state: State, found: dict[str, validation.Psnr], path: Path
         f"{'; where the recipe gives grey_values, these' if given else ''}",
         **({"noise_grey_values": noisy} if noisy else {}),
         "grey_values": {s.name: [s.intensity.low, s.intensity.high] for s in run.sources},
-        **({} if recipe.interpolation else {"path": straight}),
+        **({} if recipe.estimation else {"path": straight}),
         "steps": state.step,
         "training": settings,
-        f"validation_{judged}_psnr_db": validation.mean(found),
-        f"validation_{judged}_psnr_db_by_source": found,
+        f"validation_{judged(recipe)}_psnr_db": validation.mean(found),
+        f"validation_{judged(recipe)}_psnr_db_by_source": found,
         "note": recipe.note,
     }
     return save(state.average, path, recipe.name, run.architecture, facts)

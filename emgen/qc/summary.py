@@ -233,7 +233,7 @@ PARTS: dict[str, type[Figures]] = {
 
 
 class Calibration(Figures):
-    """What the input's own sections say of the spread of samples, with rows taken away and restored."""
+    """What the input's own sections say of the spread of samples, measured once more and restored."""
 
     factor: float | None = Field(
         description=(
@@ -241,7 +241,9 @@ class Calibration(Figures):
             "where sections are too small or too noisy to tell."
         )
     )
-    crops: int = Field(description="Parts of sections that were tried, each along both axes.")
+    crops: int = Field(
+        description="Parts of sections that were tried; isotropic: each along both axes."
+    )
 
 
 class Uncertainty(Figures):

@@ -1,7 +1,8 @@
-"""A learned interpolation between measured sections: where sampling begins.
+"""A learned estimate of what was measured: where sampling begins, and where denoising ends.
 
-It sees a plane across the sections (xz or yz) of the linear interpolation, the planes beside it, and which of
-their rows were measured; its result is the mean of the plane given these, if it learnt on tissue like it.
+It sees a plane of what is known without it, the planes beside it, and how strongly its voxels were measured; its result
+is the mean of the plane given these, if it learnt on tissue like it. Between sections (AXIAL) the planes are xz and yz
+of the linear interpolation; in sections (SECTIONS) they are those, with what lies before and behind them.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emgen.operators import Blur, Operator
 from emgen.prior.network import padded
 from emgen.prior.unet import UNet
 
+DETAIL = 0.2  # standard deviation, of the prior's half range, of what a section is approached by
 
-class Interpolator(nn.Module):
-    """The mean of planes (n, 1, h, w) of any size, rows along z, given what was measured of them.
+
+class Estimator(nn.Module):
+    """The mean of planes (n, 1, h, w) of any size given what was measured of them; between sections, rows lie along z.
 
     Args:
         channels: of each level, finest first.
@@ -55,10 +59,11 @@ class Interpolator(nn.Module):
 
 
 def stacked(start: Tensor, cover: Tensor, beside: int) -> Tensor:
-    """What an `Interpolator` is given, (planes, 2 * beside + 2, z, width).
+    """What an `Estimator` is given, (planes, 2 * beside + 2, z, width).
 
-    start: linear interpolation (z, planes, width).
-    cover: A^T 1, how much of each voxel was measured: 1 in a measured section, 1 / factor in an average, 0 in none.
+    start: linear interpolation (z, planes, width), or sections (y, planes, width) as `approached` has them.
+    cover: A^T 1, how much of each voxel was measured: 1 in a measured section, 1 / factor in an average, 0 in none;
+    in sections the `strength` with which all were measured, 0 where they were lost.
     At the ends the outermost plane stands for those that are not there.
     """
     count = start.shape[1]
@@ -67,3 +72,18 @@ def stacked(start: Tensor, cover: Tensor, beside: int) -> Tensor:
         start.index_select(1, (place + k).clamp(0, count - 1)) for k in range(-beside, beside + 1)
     ]
     return torch.stack([*planes, cover]).permute(2, 0, 1, 3)
+
+
+def approached(start: Tensor, y: Tensor, A: Operator, sigma: float) -> Tensor:
+    """The start brought to what was measured, as far as noise sigma lets that be trusted: Tikhonov's estimate.
+
+    argmin over x of |A x - y|^2 / sigma^2 + |x - start|^2 / DETAIL^2
+    """
+    return A.prox(start, y, (sigma / DETAIL) ** 2)
+
+
+def strength(A: Operator) -> float:
+    """The norm of what one voxel adds to measured ones, far from borders: 1 of itself, less of a mean or a blur."""
+    if isinstance(A, Blur):
+        return float((A.psf**2).sum() ** 0.5)
+    return float(A.adjoint(torch.ones(A.footprint.shape)).max())

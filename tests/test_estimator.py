@@ -15,8 +15,8 @@ from emgen.operators import Gaussian, Mean, Slice
 from emgen.plan import make
 from emgen.prior import interpolation, patches
 from emgen.prior.card import resolve
-from emgen.prior.checkpoint import load, load_interpolator
-from emgen.prior.interpolator import Interpolator, stacked
+from emgen.prior.checkpoint import load, load_estimator
+from emgen.prior.estimator import Estimator, stacked
 from emgen.prior.recipe import Interpolation, Patches, Recipe, SourceRecipe, read
 from emgen.prior.training import train
 from emgen.restore import Restorer
@@ -34,7 +34,7 @@ def smooth(shape=(40, 44, 48), seed=0):
 def network(beside=1):
     """Random everywhere: one that begins as the identity would hide what it is given."""
     torch.manual_seed(0)
-    made = Interpolator([8, 16], 1, beside)
+    made = Estimator([8, 16], 1, beside)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return made.eval().requires_grad_(False)
@@ -43,7 +43,7 @@ def network(beside=1):
 class TestNetwork:
     def test_untrained_it_is_linear_interpolation(self):
         inputs = torch.randn(3, 6, 20, 36)
-        made = Interpolator(**SMALL, beside=2).requires_grad_(False)
+        made = Estimator(**SMALL, beside=2).requires_grad_(False)
         assert torch.equal(made(inputs, torch.ones(3)), inputs[:, 2:3])
 
     @pytest.mark.parametrize("size", [(16, 16), (7, 33), (30, 18)])
@@ -78,7 +78,7 @@ class TestInputs:
         inputs = interpolation.degraded(truth, A, 0.0, (), np.random.default_rng(0))
         seen = []
 
-        class Spy(Interpolator):
+        class Spy(Estimator):
             def plane(self, inputs, sigma):
                 seen.append(inputs)
                 return super().plane(inputs, sigma)
@@ -97,7 +97,7 @@ class TestInputs:
         plan = make(draft(config, Array(measured_)))
         restorer = Restorer(plan)
         spy = Spy(**SMALL, beside=22).requires_grad_(False)
-        restorer.__dict__["interpolator"] = spy
+        restorer.__dict__["estimator"] = spy
         outer = plan.grid[0].outer
         restorer.block(outer, restorer.fetch(outer, Array(measured_)))
         scale, low = plan.intensity.unit, plan.intensity.low
@@ -175,8 +175,8 @@ class TestLearning:
         first = small_recipe(tmp_path, optimiser={"steps": 150}, interpolation=easy)
         train(first, tmp_path / "parts")
         parts = train(small_recipe(tmp_path, interpolation=easy), tmp_path / "parts")
-        assert parts.sha256 == whole.sha256 and parts.interpolates
-        network, _ = load_interpolator(str(parts.path))
+        assert parts.sha256 == whole.sha256 and parts.estimates == "axial"
+        network, _ = load_estimator(str(parts.path))
         assert network.beside == 1
 
     def test_anisotropic_sources_are_refused(self, tmp_path):
@@ -226,33 +226,33 @@ class TestRestoration:
         def error(**more):
             return np.square(isotropic(fib25[::4].copy(), 4, steps=2, **more).mean - truth).mean()
 
-        assert error() < 0.9 * error(interpolator="linear", start=0.85)
+        assert error() < 0.9 * error(estimator="linear", start=0.85)
 
-    @pytest.mark.parametrize("name", ["prior", "interpolator"])
+    @pytest.mark.parametrize("name", ["prior", "estimator"])
     def test_one_kind_is_not_taken_for_the_other(self, tmp_path, name):
-        wrong = {"prior": "emgen-axial", "interpolator": "emgen-small"}
+        wrong = {"prior": "emgen-axial", "estimator": "emgen-small"}
         config = settings(measured(tmp_path), restore={name: wrong[name]})
         with pytest.raises(EmgenError, match=f"restore.{name}: .*{wrong[name]}.*give it as"):
             draft(parse(config))
-        other = load if name == "prior" else load_interpolator
-        with pytest.raises(EmgenError, match=r"expected an? (prior|interpolator), found"):
+        other = load if name == "prior" else load_estimator
+        with pytest.raises(EmgenError, match=r"expected an? (prior|estimator), found"):
             other(wrong[name])
 
     def test_other_weights_are_another_setting(self, tmp_path):
         volume = measured(tmp_path)
         plans = [
-            make(draft(parse(settings(volume, restore={"interpolator": name, "start": 0.8}))))
+            make(draft(parse(settings(volume, restore={"estimator": name, "start": 0.8}))))
             for name in ("emgen-axial", "linear")
         ]
         assert plans[0].key != plans[1].key
-        assert plans[1].interpolator is None
-        assert plans[0].interpolator["sha256"] == resolve("emgen-axial").sha256
+        assert plans[1].estimator is None
+        assert plans[0].estimator["sha256"] == resolve("emgen-axial").sha256
 
     def test_the_time_at_which_sampling_begins_is_that_of_its_start(self):
         def begin(**more):
             return parse({"run": "a", "input": {"volume": "b"}, "restore": more}).restore.begin
 
-        assert begin() > begin(interpolator="linear") == begin(mode="superres", factor=2)
+        assert begin() == begin(mode="superres", factor=2) > begin(estimator="linear")
         assert begin(start=0.3) == 0.3
 
     def test_the_shipped_one_is_made_by_its_recipe(self):
