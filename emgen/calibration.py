@@ -28,10 +28,14 @@ from emgen.restore import Restorer, is_empty, operator
 
 SIZE = 128  # pixels on a side of what is cut from sections
 DEPTH = 8  # times a section is repeated, to make a volume: a cell that networks fold planes into
-FEWEST, MOST = 2, 16  # such crops,
+FEWEST, MOST = 2, 16  # such crops, and four times as many that are no volumes,
 SHARE = 8  # and between these no more voxels than this part of the output
 TRIES = 4  # places to look for one that is not empty
-MORE = 0.5  # noise added to what is denoised, of its own
+SHRUNK = (
+    4  # pixels to a side of what is made one, of blurred sections: at that size they are sharp,
+)
+SMALLEST = 48  # where so many are left
+MORE = 0.7  # noise added to what is denoised, of its own
 
 Grey = npt.NDArray[Any]
 Problem = tuple[npt.NDArray[np.float32], Grey, float]
@@ -46,14 +50,18 @@ class Trial:
         plan: of what is restored in the trial.
         sections: to cut from the volume, one behind the other.
         side: pixels of a crop (sections, side, side).
+        box: of the output that is restored.
+        crops: the fewest, and the most.
         cost: voxels that are restored for one.
         problems: what is made of a crop, with random numbers.
-        compared: which output sections are compared.
+        compared: which of the sections of the box are compared.
     """
 
     plan: Plan
     sections: int
     side: int
+    box: Box
+    crops: tuple[int, int]
     cost: int
     problems: Callable[[Grey, np.random.Generator], list[Problem]]
     compared: Any
@@ -68,7 +76,7 @@ def calibrate(plan: Plan, measured: Measured, device: str = "cpu", workers: int 
     if trial is None:
         return Calibration(factor=None, crops=0)
     rng = np.random.default_rng(plan.config.restore.seed)
-    whole, restorer = Box.whole(trial.plan.shape), Restorer(trial.plan, device, workers)
+    restorer = Restorer(trial.plan, device, workers)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in restore jobs: the order of every sum is fixed
     crops, errors, spread = 0, 0.0, 0.0
@@ -76,7 +84,7 @@ def calibrate(plan: Plan, measured: Measured, device: str = "cpu", workers: int 
         for crop in _crops(plan, measured, trial, rng):
             crops += 1
             for y, truth, left in trial.problems(crop, rng):
-                found = restorer(whole, y)
+                found = restorer(trial.box, y)
                 errors += float(np.square(found["mean"][trial.compared] - truth).mean() - left)
                 spread += float(np.square(found["std"][trial.compared], dtype=np.float64).mean())
     finally:
@@ -95,22 +103,29 @@ def across(plan: Plan) -> Trial | None:
     if coarse == 1 or side < 4 * coarse:
         return None
     trial = _on(plan, (side, DEPTH, side), (side // coarse, DEPTH, side))
-    A = operator(trial, Box.whole(trial.shape))
+    whole = Box.whole(trial.shape)
+    A = operator(trial, whole)
     rows = compared(A, trial.supported)
 
     def problems(crop: Grey, rng: np.random.Generator) -> list[Problem]:
         both = (degraded(section, A, plan.detector, rng) for section in (crop[0], crop[0].T))
         return [(y, truth[:, None][rows], left) for y, truth, left in both]
 
-    return Trial(trial, 1, side, 2 * DEPTH * side**2, problems, rows)
+    return Trial(trial, 1, side, whole, (FEWEST, MOST), 2 * whole.size, problems, rows)
 
 
 def within(plan: Plan) -> Trial | None:
-    """A section between those beside it, measured once more; None where it is too small."""
-    coarse = plan.scale[1]
+    """A section between those beside it, measured once more; None where it is too small.
+
+    Blurred sections are taken with larger pixels, at which they are sharp: as tissue looks much alike at all sizes,
+    so do errors.
+    """
+    coarse, shrunk = plan.scale[1], 1
+    if plan.config.restore.mode == "deblur":
+        shrunk = max(1, min(SHRUNK, min(plan.measured_shape[1:]) // SMALLEST))
     depth, beside = plan.measured_shape[0], plan.estimator["beside"] if plan.estimator else 0
     sections = 2 * min(beside, (depth - 1) // 2) + 1
-    side = min(*plan.measured_shape[1:], SIZE) // coarse * coarse
+    side = min(*plan.measured_shape[1:], SIZE * shrunk) // (coarse * shrunk) * coarse
     if side < 8 * coarse:
         return None
     trial = _on(plan, (sections, side, side), (sections, side // coarse, side // coarse))
@@ -127,26 +142,34 @@ def within(plan: Plan) -> Trial | None:
 
     def problems(crop: Grey, rng: np.random.Generator) -> list[Problem]:
         again = noisier if denoising else coarser
-        y, truth, left = again(crop.astype(np.float64), A, plan.detector, rng)
-        return [(y, truth[middle], left)]
+        large = crop.reshape(sections, side, shrunk, side, shrunk).mean((2, 4), dtype=np.float64)
+        y, truth, left = again(large, A, plan.detector, rng)
+        return [(y, truth[middle], float(left[middle].mean()) / shrunk**2)]
 
-    return Trial(trial, sections, side, sections * side**2, problems, middle)
+    box = Box((middle, 0, 0), (middle + 1, side, side))
+    crops = (4 * FEWEST, 4 * MOST)
+    return Trial(trial, sections, side * shrunk, box, crops, box.size, problems, 0)
 
 
-def noisier(crop: Grey, A: Operator, detector: Detector, rng: np.random.Generator) -> Problem:
+def noisier(
+    crop: Grey, A: Operator, detector: Detector, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], Grey, Grey]:
     """More noise is added, and taken, by so much more, from what to compare with: the noises of both are independent
-    (Pang et al., CVPR 2021, "recorrupted-to-recorrupted")."""
+    (Pang et al., CVPR 2021, "recorrupted-to-recorrupted"). The square of the noise in the latter is given at every voxel."""
     sigma = detector.at(crop).astype(np.float64)
     fresh = sigma * rng.standard_normal(crop.shape)
     y = (crop + MORE * fresh).astype(np.float32)
-    return y, crop - fresh / MORE, float(np.square(sigma).mean()) * (1 + 1 / MORE**2)
+    # the crop's own is known on average only
+    return y, crop - fresh / MORE, np.square(sigma) + np.square(fresh / MORE)
 
 
-def coarser(crop: Grey, A: Operator, detector: Detector, rng: np.random.Generator) -> Problem:
-    """What was measured is measured by A once more, with noise of its own."""
+def coarser(
+    crop: Grey, A: Operator, detector: Detector, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], Grey, Grey]:
+    """What was measured is measured by A once more, with noise of its own; else as `noisier`."""
     clean = A(torch.from_numpy(crop).float()).double().numpy()
     y = clean + detector.at(clean) * rng.standard_normal(clean.shape)
-    return y.astype(np.float32), crop, float(np.square(detector.at(crop), dtype=np.float64).mean())
+    return y.astype(np.float32), crop, np.square(detector.at(crop), dtype=np.float64)
 
 
 def _on(plan: Plan, shape: tuple[int, int, int], measured_shape: tuple[int, int, int]) -> Plan:
@@ -194,9 +217,10 @@ def _crops(
     """Parts of sections (sections, side, side) from anywhere in the volume that show something."""
     depth, height, width = measured.shape
     there = [k for k in range(depth) if k not in plan.lost]
+    fewest, most = trial.crops
     wanted = math.prod(plan.shape) // (SHARE * trial.cost)
     side, beside = trial.side, trial.sections // 2
-    for _ in range(min(max(wanted, FEWEST), MOST)):
+    for _ in range(min(max(wanted, fewest), most)):
         for _ in range(TRIES):
             k = min(max(there[rng.integers(len(there))], beside), depth - 1 - beside)
             y, x = (int(rng.integers(n - side + 1)) for n in (height, width))

@@ -4,18 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgen import calibration
-from emgen.arrays import Array, isotropic
-from emgen.calibration import DEPTH, calibrate, compared, degraded
+from emgen.arrays import Array, deblur, denoise, isotropic, superres
+from emgen.calibration import DEPTH, calibrate, coarser, compared, degraded, noisier
 from emgen.config import parse
 from emgen.detector import Detector
 from emgen.draft import draft
 from emgen.interpolate import linear
-from emgen.operators import Gaussian, Mean, Slice
+from emgen.operators import Downsample, Gaussian, Identity, Mean, Slice
 from emgen.plan import make
 
 SHAPE = (48, DEPTH, 64)
@@ -155,3 +156,81 @@ def test_sections_that_say_nothing_leave_the_spread_as_it_is(fib25):
     assert calibrate(plan, empty).factor is None and calibrate(plan, empty).crops == 0
     drowned = replace(plan, noise=1000.0)
     assert calibrate(drowned, Array(fib25[:4, :64, :64].astype(np.float32))).factor is None
+
+
+class Kept:
+    """In place of a restorer: what was measured, at every pixel, and a spread that is the same everywhere."""
+
+    def __init__(self, plan, device, workers):
+        self.plan = plan
+
+    def __call__(self, box, y):
+        coarse = self.plan.scale[1]
+        mean = y.repeat(coarse, axis=1).repeat(coarse, axis=2)[box.slices]
+        return {"mean": mean, "std": np.ones(box.shape, np.float32)}
+
+
+def test_noise_that_is_left_is_the_error_of_a_section(monkeypatch):
+    rng = np.random.default_rng(0)
+    voxels = (100 + 20 * rng.standard_normal((9, 128, 128))).astype(np.float32)
+    plan, measured = planned(voxels, factor=None, mode="denoise", noise=8.0)
+    monkeypatch.setattr(calibration, "Restorer", Kept)
+    found = calibrate(plan, measured)
+    # the noise of the trial: that which was there, and more
+    expected = 8 * (1 + calibration.MORE**2) ** 0.5
+    assert found.factor * (1 + 1 / 4) ** 0.5 == pytest.approx(expected, rel=0.05)
+
+
+def test_detail_that_is_lost_is_the_error_of_a_section(monkeypatch):
+    rng = np.random.default_rng(0)
+    voxels = (100 + 20 * rng.standard_normal((9, 128, 128))).astype(np.float32)
+    plan, measured = planned(voxels, factor=2, mode="superres")
+    monkeypatch.setattr(calibration, "Restorer", Kept)
+    # a pixel of a mean over four knows a quarter of its variance
+    found = calibrate(plan, measured).factor * (1 + 1 / 4) ** 0.5
+    assert found == pytest.approx(20 * 0.75**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("again", [noisier, coarser])
+def test_what_is_measured_again_shares_no_noise_with_what_it_is_compared_with(again):
+    sigma, rng = 10.0, np.random.default_rng(0)
+    A = Identity((3, 32, 32)) if again is noisier else Downsample((3, 32, 32), 2)
+    products, squares = [], []
+    for _ in range(200):
+        own = sigma * rng.standard_normal((3, 32, 32))
+        y, truth, left = again(own, A, Detector(sigma), rng)
+        back = y.astype(np.float64) if again is noisier else np.kron(y, np.ones((1, 2, 2)))
+        products.append((back * truth).mean())
+        squares.append(np.square(truth).mean())
+    if again is noisier:
+        assert abs(np.mean(products)) < 4 * np.std(products) / 200**0.5
+    assert np.mean(squares) == pytest.approx(left.mean(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "restored",
+    [
+        lambda y, **more: denoise(y + noise(y, 20), 20.0, **more),
+        lambda y, **more: superres(
+            y.reshape(len(y), 48, 2, 48, 2).mean((2, 4)), 2, steps=3, **more
+        ),
+        lambda y, **more: deblur(
+            scipy.ndimage.gaussian_filter(y, (0, 1, 1), mode="mirror") + noise(y, 2),
+            1.0,
+            noise=2.0,
+            steps=3,
+            **more,
+        ),
+    ],
+    ids=["denoise", "superres", "deblur"],
+)
+def test_on_sections_the_truth_lies_within_the_spread_as_often_as_it_should(restored, fib25):
+    truth = fib25[:6].astype(np.float32)
+    found = restored(truth, samples=4)
+    off = np.abs(found.mean - truth) / found.std / (1 + 1 / 4) ** 0.5
+    # sections of 96 pixels are too small to take as many of a blurred one for one as it wants
+    assert 0.35 < (off <= 1).mean() < 0.8
+
+
+def noise(y, sigma):
+    return sigma * np.random.default_rng(0).standard_normal(y.shape).astype(np.float32)

@@ -178,9 +178,7 @@ class TestLearning:
         recipe = sections_recipe(tmp_path)
         part = SourceRecipe(path="tissue.tif", voxel_size_nm=8, sections=(3, 4))
         source = patches.Source.open(part, tmp_path, 48)
-        found = sections.batch(
-            [source], [1.0], recipe.patches, recipe.sections, 0, 0, range(6)
-        )
+        found = sections.batch([source], [1.0], recipe.patches, recipe.sections, 0, 0, range(6))
         assert (found[0][:, 0] == found[0][:, 2]).all()
 
     def test_a_recipe_is_for_one_thing(self, tmp_path):

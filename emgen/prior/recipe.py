@@ -171,6 +171,7 @@ class Sections(_Part):
     Attributes:
         beside: sections that it sees on either side.
         strides: how far these are apart in the source, from and to.
+        near: share of the patches with neighbours that have them as near as that goes; where they are far they say little.
         alone: share of the patches that have no neighbours.
         tasks: shares of what is denoised, made finer and deblurred.
         noise: standard deviations, from and to, of the prior's half range, of what is denoised.
@@ -181,10 +182,11 @@ class Sections(_Part):
     """
 
     beside: Annotated[int, Field(ge=0)] = 3
-    strides: tuple[Positive, Positive] = (1, 8)
-    alone: Annotated[float, Field(ge=0, le=1)] = 0.25
-    tasks: tuple[Share, Share, Share] = (0.5, 0.2, 0.3)
-    noise: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.02, 1.5)
+    strides: tuple[Positive, Positive] = (1, 24)
+    near: Annotated[float, Field(ge=0, le=1)] = 0.6
+    alone: Annotated[float, Field(ge=0, le=1)] = 0.2
+    tasks: tuple[Share, Share, Share] = (0.6, 0.2, 0.2)
+    noise: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.05, 1.5)
     faint: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.01, 0.3)
     correlated: Annotated[float, Field(ge=0, le=1)] = 0.2
     blur: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.6, 4.5)

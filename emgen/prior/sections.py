@@ -52,7 +52,10 @@ def _slab(source: Source, rng: np.random.Generator, patches: Patches, settings: 
     """A section between those beside it (2 * beside + 1, size, size), or between copies of itself where it has none."""
     depth, size = 2 * settings.beside + 1, patches.size + 2 * MARGIN
     widest = (min(source.shape) - 1) // max(depth - 1, 1)
-    stride = min(int(rng.integers(settings.strides[0], settings.strides[1] + 1)), widest)
+    first, last = settings.strides
+    stride = min(
+        first if rng.random() < settings.near else int(rng.integers(first, last + 1)), widest
+    )
     if stride < 1 or rng.random() < settings.alone:
         return np.repeat(source.slab(rng, patches, 1, size), depth, axis=0)
     return source.slab(rng, patches, depth, size, stride)
