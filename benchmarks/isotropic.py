@@ -59,7 +59,9 @@ def rows(
         found = isotropic(y, factor, section=section, block=shape, **settings)
         more: dict[str, Any] = {"steps": found.plan.config.restore.calls}
         if found.std is not None:
-            more["coverage"] = coverage(truth, found.mean, found.std, settings["samples"])
+            more["coverage"] = coverage(
+                truth, found.mean, found.std, found.plan.config.restore.wider
+            )
         return found.mean, more
 
     def trained() -> tuple[np.ndarray, dict[str, Any]]:

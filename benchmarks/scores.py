@@ -69,14 +69,14 @@ def _segmented(voxels: bytes, shape: tuple[int, ...], voxel: VoxelSize) -> np.nd
     return segmentation.segment(truth, voxel, low=scale.low, high=scale.high)
 
 
-def coverage(truth: np.ndarray, mean: np.ndarray, std: np.ndarray, samples: int) -> list[float]:
-    """Shares of the voxels that vary whose truth lies within 1, 2 and 3 standard deviations, those of one more sample.
+def coverage(truth: np.ndarray, mean: np.ndarray, std: np.ndarray, wider: float) -> list[float]:
+    """Shares of the voxels that vary whose truth lies within 1, 2 and 3 standard deviations, see `Restore.wider`.
 
     With few samples the deviation itself is uncertain: were errors normal and the spread right, they would be those
     of Student's t with samples - 1 degrees of freedom.
     """
     varies = std > 0
-    off = np.abs(mean.astype(np.float64) - truth)[varies] / std[varies] / (1 + 1 / samples) ** 0.5
+    off = np.abs(mean.astype(np.float64) - truth)[varies] / std[varies] / wider**0.5
     return [round(float((off <= k).mean()), 3) for k in (1, 2, 3)]
 
 

@@ -38,7 +38,6 @@ HERE = Path(__file__).parent
 VOXEL, SEED = VoxelSize(8, 8, 8), 0
 BLUR_NOISE = 2.0  # grey values, of what is blurred
 LEARNT = 6  # dwell-time pairs whose slow scans the prior learnt from
-SAMPLES = 4
 BESIDE = 3  # sections on either side that ours sees
 AT, SIDE = slice(6, None, 12), 144  # sections that are judged, and their pixels
 
@@ -51,6 +50,7 @@ class Result:
 
     mean: Sections
     std: Sections | None = None
+    wider: float = 1.0
 
 
 Method = Callable[[], Sections | Result]
@@ -88,7 +88,8 @@ class Task:
         beside = beside if self.neighbours else 0
         found = [restored(self.volume[k - beside : k + beside + 1]) for k in self.at]
         std = None if found[0].std is None else np.stack([each.std[beside] for each in found])
-        return Result(np.stack([each.mean[beside] for each in found]), std)
+        wider = found[0].plan.config.restore.wider
+        return Result(np.stack([each.mean[beside] for each in found]), std, wider)
 
 
 def best(truth: Sections, values: list[float], method: Callable[[float], Sections]) -> Sections:
@@ -366,7 +367,7 @@ def main() -> None:
             voxel = VOXEL if task.neighbours else VoxelSize(5, 5, 5)
             spread = {}
             if result.std is not None:
-                spread = {"covered": coverage(task.truth, result.mean, result.std, SAMPLES)}
+                spread = {"covered": coverage(task.truth, result.mean, result.std, result.wider)}
             table.add(
                 task=task.name,
                 row=name,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,24 +77,27 @@ def calibrate(plan: Plan, measured: Measured, device: str = "cpu", workers: int 
     if trial is None:
         return Calibration(factor=None, crops=0)
     rng = np.random.default_rng(plan.config.restore.seed)
-    restorer = Restorer(trial.plan, device, workers)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in restore jobs: the order of every sum is fixed
-    crops, errors, spread = 0, 0.0, 0.0
-    try:
-        for crop in _crops(plan, measured, trial, rng):
-            crops += 1
-            for y, truth, left in trial.problems(crop, rng):
-                found = restorer(trial.box, y)
-                errors += float(np.square(found["mean"][trial.compared] - truth).mean() - left)
-                spread += float(np.square(found["std"][trial.compared], dtype=np.float64).mean())
-    finally:
-        torch.set_num_threads(threads)
-    # the mean of few samples lies off the posterior's by a sample's spread over the root of their number
-    expected = spread * (1 + 1 / plan.config.restore.samples)
+    crops = [trial.problems(crop, rng) for crop in _crops(plan, measured, trial, rng)]
+    # a volume's planes are shared out, planes by themselves are
+    lanes = workers if trial.box.shape[0] == 1 and device == "cpu" else 1
+    restorer = Restorer(trial.plan, device, workers // lanes)
+    restorer.load()
+
+    def tried(problem: Problem) -> tuple[float, float]:
+        y, truth, left = problem
+        found = restorer(trial.box, y)
+        error = float(np.square(found["mean"][trial.compared] - truth).mean() - left)
+        return error, float(np.square(found["std"][trial.compared], dtype=np.float64).mean())
+
+    # one thread for a plane, as in restore jobs: the order of every sum is fixed
+    one: dict[str, Any] = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ThreadPoolExecutor(lanes, **one) as pool:
+        found = list(pool.map(tried, [problem for crop in crops for problem in crop]))
+    errors, spread = (sum(part) for part in zip(*found, strict=True)) if found else (0.0, 0.0)
+    expected = spread * plan.config.restore.wider
     sure = errors > 0 and expected > 0
     factor = math.sqrt(errors / expected) if sure else None
-    return Calibration(factor=factor, crops=crops)
+    return Calibration(factor=factor, crops=len(crops))
 
 
 def across(plan: Plan) -> Trial | None:
@@ -115,22 +119,22 @@ def across(plan: Plan) -> Trial | None:
 
 
 def within(plan: Plan) -> Trial | None:
-    """A section between those beside it, measured once more; None where it is too small.
+    """A section between those beside it, measured once more.
 
     Blurred sections are taken with larger pixels, at which they are sharp: as tissue looks much alike at all sizes,
-    so do errors.
+    so do errors. None where they are too small, and where noise that neighbours share cannot be told from tissue.
     """
-    coarse, shrunk = plan.scale[1], 1
-    if plan.config.restore.mode == "deblur":
+    restore, coarse, shrunk = plan.config.restore, plan.scale[1], 1
+    if restore.mode == "deblur":
         shrunk = max(1, min(SHRUNK, min(plan.measured_shape[1:]) // SMALLEST))
     depth, beside = plan.measured_shape[0], plan.estimator["beside"] if plan.estimator else 0
     sections = 2 * min(beside, (depth - 1) // 2) + 1
     side = min(*plan.measured_shape[1:], SIZE * shrunk) // (coarse * shrunk) * coarse
-    if side < 8 * coarse:
+    denoising = restore.mode == "denoise"
+    if side < 8 * coarse or (denoising and restore.noise == "correlated"):
         return None
     trial = _on(plan, (sections, side, side), (sections, side // coarse, side // coarse))
     A, middle = operator(trial, Box.whole(trial.shape)), sections // 2
-    denoising = plan.config.restore.mode == "denoise"
     if denoising:
         louder = 1 + MORE**2
         trial = replace(
@@ -141,10 +145,12 @@ def within(plan: Plan) -> Trial | None:
         )
 
     def problems(crop: Grey, rng: np.random.Generator) -> list[Problem]:
-        again = noisier if denoising else coarser
         large = crop.reshape(sections, side, shrunk, side, shrunk).mean((2, 4), dtype=np.float64)
-        y, truth, left = again(large, A, plan.detector, rng)
-        return [(y, truth[middle], float(left[middle].mean()) / shrunk**2)]
+        if denoising:
+            y, truth, left = noisier(large, plan.detector, rng)
+        else:
+            y, truth, left = coarser(large, A, plan.detector, rng, 1 / shrunk)
+        return [(y, truth[middle], float(left[middle].mean()))]
 
     box = Box((middle, 0, 0), (middle + 1, side, side))
     crops = (4 * FEWEST, 4 * MOST)
@@ -152,7 +158,7 @@ def within(plan: Plan) -> Trial | None:
 
 
 def noisier(
-    crop: Grey, A: Operator, detector: Detector, rng: np.random.Generator
+    crop: Grey, detector: Detector, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float32], Grey, Grey]:
     """More noise is added, and taken, by so much more, from what to compare with: the noises of both are independent
     (Pang et al., CVPR 2021, "recorrupted-to-recorrupted"). The square of the noise in the latter is given at every voxel."""
@@ -164,12 +170,28 @@ def noisier(
 
 
 def coarser(
-    crop: Grey, A: Operator, detector: Detector, rng: np.random.Generator
+    crop: Grey, A: Operator, detector: Detector, rng: np.random.Generator, own: float = 1.0
 ) -> tuple[npt.NDArray[np.float32], Grey, Grey]:
-    """What was measured is measured by A once more, with noise of its own; else as `noisier`."""
-    clean = A(torch.from_numpy(crop).float()).double().numpy()
-    y = clean + detector.at(clean) * rng.standard_normal(clean.shape)
-    return y.astype(np.float32), crop, np.square(detector.at(crop), dtype=np.float64)
+    """What was measured is measured by A once more, as noisy as it was: else as `noisier`.
+
+    Of the measurement's noise the crop has `own`, the rest is averaged out.
+    """
+
+    def seen(volume: Grey) -> npt.NDArray[np.float64]:
+        return A(torch.from_numpy(volume).float()).double().numpy()
+
+    sigma, clean = own * detector.at(crop).astype(np.float64), seen(crop)
+    swapped = sigma * rng.standard_normal(crop.shape)
+    fresh = detector.at(clean) * math.sqrt(max(0.0, 1 - 2 * own**2 * _kept(A)))
+    y = seen(crop + swapped) + fresh * rng.standard_normal(clean.shape)
+    return y.astype(np.float32), crop - swapped, np.square(sigma) + np.square(swapped)
+
+
+def _kept(A: Operator) -> float:
+    """What A leaves of the variance of white noise, in the middle of the volume."""
+    one = torch.zeros(A.measured_shape, dtype=torch.float64)
+    one[tuple(n // 2 for n in one.shape)] = 1
+    return float(A.adjoint(one).square().sum())
 
 
 def _on(plan: Plan, shape: tuple[int, int, int], measured_shape: tuple[int, int, int]) -> Plan:
@@ -195,10 +217,7 @@ def degraded(section: Grey, A: Operator, detector: Detector, rng: np.random.Gene
     if isinstance(A, Slice):
         return clean.astype(np.float32), section, float(np.square(sigma).mean())
     swapped = sigma * rng.standard_normal(section.shape)
-    one = torch.zeros(A.measured_shape, dtype=torch.float64)
-    one[len(one) // 2, 0, 0] = 1
-    kept = float(A.adjoint(one).square().sum())  # of the variance of white noise
-    fresh = detector.at(clean[:, :1]) * math.sqrt(max(0.0, 1 - 2 * kept))
+    fresh = detector.at(clean[:, :1]) * math.sqrt(max(0.0, 1 - 2 * _kept(A)))
     y = seen(section + swapped) + fresh * rng.standard_normal(fresh.shape)
     return y.astype(np.float32), section - swapped, 2 * float(np.square(sigma).mean())
 
@@ -216,13 +235,13 @@ def _crops(
 ) -> Iterator[Grey]:
     """Parts of sections (sections, side, side) from anywhere in the volume that show something."""
     depth, height, width = measured.shape
-    there = [k for k in range(depth) if k not in plan.lost]
     fewest, most = trial.crops
     wanted = math.prod(plan.shape) // (SHARE * trial.cost)
     side, beside = trial.side, trial.sections // 2
-    for _ in range(min(max(wanted, fewest), most)):
+    there = [k for k in range(beside, depth - beside) if k not in plan.lost]
+    for _ in range(min(max(wanted, fewest), most) if there else 0):
         for _ in range(TRIES):
-            k = min(max(there[rng.integers(len(there))], beside), depth - 1 - beside)
+            k = there[rng.integers(len(there))]
             y, x = (int(rng.integers(n - side + 1)) for n in (height, width))
             box = Box((k - beside, y, x), (k + beside + 1, y + side, x + side))
             crop = plan.filled(measured.read(box), box)

@@ -137,11 +137,14 @@ class Draft:
 
     @property
     def memory_mb(self) -> int:
-        """Memory of a restore job: some thirty float32 copies of the outer boxes that eight threads share, what their
-        networks hold of a batch or of one large plane, and libraries."""
+        """Memory of a restore job: some thirty float32 copies of the outer boxes that eight threads share, and of sections
+        that are seen beside them, what their networks hold of a batch or of one large plane, and libraries."""
         outer = self.grid.outer_shape()
         plane = max(BATCH, math.prod(sorted(outer)[1:]))
-        copies = 30 * 4 * math.prod(outer) * abreast(self.config, self.grid, THREADS)
+        sections = self.estimator is not None and self.estimator.estimates == SECTIONS
+        beside = int(self.estimator.architecture["beside"]) if self.estimator and sections else 0
+        seen = (outer[0] + 2 * beside) * math.prod(outer[1:])
+        copies = 30 * 4 * seen * abreast(self.config, self.grid, THREADS)
         return 1500 + (copies + THREADS * PER_PIXEL * plane) // 1_000_000
 
 

@@ -146,10 +146,14 @@ class Restorer:
         if self.empty(box, measured):
             return self._fields(start[inside], np.zeros(box.shape, np.float32))
         y, beside = (self._measured(each, measured, needed) for each in (box, seen))
-        base = self._base(box, torch.from_numpy(plan.intensity.encode(start)), y, beside)
+        sigma = self._noise(y)
+        base = self._base(box, torch.from_numpy(plan.intensity.encode(start)), y, beside, sigma)
         physics = known(plan, operator(plan, box), self.device)
         samples = torch.stack(
-            [self._sample(k, y, physics, base, box) for k in range(plan.config.restore.samples)]
+            [
+                self._sample(k, y, physics, base, box, sigma)
+                for k in range(plan.config.restore.samples)
+            ]
         )
         # one call is nearer to the mean than that of few samples
         single = plan.config.restore.ends_estimated
@@ -188,25 +192,48 @@ class Restorer:
         foot = operator(self.plan, box).footprint.relative_to(needed)
         return torch.from_numpy(self.plan.intensity.encode(measured[foot.slices])).to(self.device)
 
-    def _base(self, box: Box, linear: Tensor, y: Tensor, beside: Tensor) -> Tensor:
+    def _base(
+        self, box: Box, linear: Tensor, y: Tensor, beside: Tensor, noise: float | Tensor
+    ) -> Tensor:
         """What sampling begins from, on the box.
 
-        y was measured of the box; linear interpolation and what was measured beside it are those of `plan.seen(box)`.
+        y was measured of the box, with that noise; linear interpolation and what was measured beside it are those of `plan.seen(box)`.
         """
         restore, linear = self.plan.config.restore, linear.to(self.device)
-        if self.estimator is None:
-            if restore.ends_estimated:
-                return sampler.one_shot(y, self._noise(y), self._velocities("xy"))
+        if self.estimator is None and not restore.ends_estimated:
             return linear
         if restore.mode == "isotropic":
             return self._between(linear, self._cover(box))
         if restore.mode == "denoise":
-            return sampler.at_noise(self._noise(y), lambda s: self._within(box, linear, beside, s))
+            return sampler.at_noise(noise, lambda s: self._denoised(box, linear, y, beside, s))
         least = SMALLEST_NOISE if restore.mode == "deblur" else 0.0
         sigma = self.plan.noise / self.plan.intensity.unit
         return self._within(box, linear, beside, max(sigma, least))
 
-    def _sample(self, sample: int, y: Tensor, physics: Operator, base: Tensor, box: Box) -> Tensor:
+    def _denoised(
+        self, box: Box, linear: Tensor, y: Tensor, beside: Tensor, sigma: float
+    ) -> Tensor:
+        """By the estimator, as `_base` has it; noise fainter than it learnt goes over to the prior, which knows all."""
+        share = 0.0
+        if self.plan.estimator is not None:
+            faintest = self.plan.estimator["training"]["sections"]["noise"][0]
+            share = min(1.0, sigma / faintest)
+        estimate = torch.zeros_like(y)
+        if share > 0:
+            estimate += share * self._within(box, linear, beside, sigma)
+        if share < 1:
+            estimate += (1 - share) * sampler.one_shot(y, sigma, self._velocities("xy"))
+        return estimate
+
+    def _sample(
+        self,
+        sample: int,
+        y: Tensor,
+        physics: Operator,
+        base: Tensor,
+        box: Box,
+        sigma: float | Tensor,
+    ) -> Tensor:
         restore = self.plan.config.restore
         isotropic = restore.mode == "isotropic"
 
@@ -226,7 +253,6 @@ class Restorer:
         if restore.ends_estimated and restore.samples == 1:
             return base
         along = self._velocities("xz", "yz") if isotropic else self._velocities("xy")
-        sigma = self._noise(y)
         if restore.mode == "deblur" or restore.section == "gaussian":
             least = SMALLEST_NOISE
             sigma = sigma.clamp(min=least) if isinstance(sigma, Tensor) else max(sigma, least)
@@ -274,7 +300,7 @@ class Restorer:
             with self._precision():
                 return halved(estimator.plane, inputs, sigma).float()
 
-        inputs = stacked(start, cover, estimator.beside)[wanted]
+        inputs = stacked(start, cover, estimator.beside, wanted)
         parts = inputs.split(fitting(batch, *inputs.shape[2:]))
         return torch.cat(list(in_threads(planes, parts, workers)))[:, 0].transpose(0, 1)
 

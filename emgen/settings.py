@@ -103,7 +103,9 @@ class Restore(Settings):
     mode: Annotated[
         Literal["isotropic", "denoise", "superres", "deblur"],
         Field(
-            description="isotropic brings z to the in-plane voxel size; the others work section by section."
+            description=(
+                "isotropic brings z to the in-plane voxel size; the others restore every section, from it and those beside it."
+            )
         ),
     ] = "isotropic"
     factor: Annotated[
@@ -142,7 +144,7 @@ class Restore(Settings):
             le=1000,
             description=(
                 "Network calls per sample; by default 12 (flower; 6 from a learned estimate), 100 (em-generalist), 1000 (dps). "
-                "denoise with flower makes one, whatever this says."
+                "denoise with flower makes one, whatever this says, and these for every sample where there are several."
             ),
         ),
     ] = None
@@ -259,6 +261,11 @@ class Restore(Settings):
     def ends_estimated(self) -> bool:
         """Whether the result is the estimate, and samples only tell how sure it is."""
         return self.mode == "denoise" and self.sampler == "flower"
+
+    @property
+    def wider(self) -> float:
+        """Variance of the result's error over that of the posterior, were the samples right: the mean of few lies off it."""
+        return 1.0 if self.ends_estimated else 1 + 1 / self.samples
 
     @property
     def level(self) -> Level:

@@ -48,6 +48,13 @@ def test_noise_is_taken_from_an_image(fib25):
     assert estimated.plan.noise == pytest.approx(15, rel=0.25)
 
 
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0])
+def test_faint_noise_is_taken_too_and_nothing_else(fib25, sigma):
+    truth = fib25[:3].astype(np.float32)
+    image = noisy(truth, sigma)
+    assert psnr(denoise(image, sigma).mean, truth) > psnr(image, truth) - 0.3
+
+
 def test_noise_that_grows_with_brightness_is_taken_as_such(fib25):
     truth = fib25[0].astype(np.float32)
     rng = np.random.default_rng(1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emgen.operators import Blur, Operator
+from emgen.operators.averaging import Averaging
 from emgen.prior.network import padded
 from emgen.prior.unet import UNet
 
@@ -58,20 +59,21 @@ class Estimator(nn.Module):
         return self.forward(inputs, torch.full((len(inputs),), t, device=inputs.device))
 
 
-def stacked(start: Tensor, cover: Tensor, beside: int) -> Tensor:
+def stacked(start: Tensor, cover: Tensor, beside: int, wanted: slice = slice(None)) -> Tensor:
     """What an `Estimator` is given, (planes, 2 * beside + 2, z, width).
 
     start: linear interpolation (z, planes, width), or sections (y, planes, width) as `approached` has them.
     cover: A^T 1, how much of each voxel was measured: 1 in a measured section, 1 / factor in an average, 0 in none;
     in sections the `strength` with which all were measured, 0 where they were lost.
+    wanted: which planes, all by default.
     At the ends the outermost plane stands for those that are not there.
     """
     count = start.shape[1]
-    place = torch.arange(count, device=start.device)
+    place = torch.arange(count, device=start.device)[wanted]
     planes = [
         start.index_select(1, (place + k).clamp(0, count - 1)) for k in range(-beside, beside + 1)
     ]
-    return torch.stack([*planes, cover]).permute(2, 0, 1, 3)
+    return torch.stack([*planes, cover[:, wanted]]).permute(2, 0, 1, 3)
 
 
 def approached(start: Tensor, y: Tensor, A: Operator, sigma: float) -> Tensor:
@@ -83,7 +85,12 @@ def approached(start: Tensor, y: Tensor, A: Operator, sigma: float) -> Tensor:
 
 
 def strength(A: Operator) -> float:
-    """The norm of what one voxel adds to measured ones, far from borders: 1 of itself, less of a mean or a blur."""
+    """The norm of what one voxel adds to measured ones, far from borders: 1 of itself, less of a mean or a blur.
+
+    Raises `TypeError` for operators that are neither.
+    """
+    if isinstance(A, Averaging):
+        return 1 / A.count
     if isinstance(A, Blur):
         return float((A.psf**2).sum() ** 0.5)
-    return float(A.adjoint(torch.ones(A.footprint.shape)).max())
+    raise TypeError(f"expected an averaging or a blur of sections, found {type(A).__name__}")

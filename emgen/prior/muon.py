@@ -2,7 +2,7 @@
 
 Jordan et al. (2024), https://kellerjordan.github.io/posts/muon: the step of a matrix is the nearest
 orthogonal one to its momentum, so that no direction is left behind. torch's own does it in bfloat16 wherever it
-runs, which takes a hundred times as long on a CPU without it, and has matrices in mind.
+runs, which takes ten times as long on a CPU without it, and has matrices in mind.
 """
 
 from __future__ import annotations

@@ -127,8 +127,14 @@ class State:
         for place, optimiser in enumerate(self.optimisers):
             moments: dict[int, dict[str, Tensor]] = {}
             for key, value in _part(tensors, f"optimiser.{place}.").items():
-                index, name = key.split(".", 1)
-                moments.setdefault(int(index), {})[name] = value
+                number, name = key.split(".", 1)
+                moments.setdefault(int(number), {})[name] = value
+            parameters = [p for group in optimiser.param_groups for p in group["params"]]
+            for index, kept in moments.items():
+                if any(v.ndim and v.shape != parameters[index].shape for v in kept.values()):
+                    raise EmgenError(
+                        f"{path} was written by another version of the optimiser and cannot be resumed from; choose another folder"
+                    )
             optimiser.load_state_dict(
                 {"state": moments, "param_groups": optimiser.state_dict()["param_groups"]}
             )
@@ -136,10 +142,9 @@ class State:
 
 
 def _begin(network: Network, initial: Network) -> None:
-    """With the weights of another network, as far as layers are alike: an estimator may begin as a prior."""
+    """With the weights of another network, as far as layers are alike: an estimator may begin as a prior, or as another."""
     given, own = initial.state_dict(), network.state_dict()
-    if type(network) is not type(initial):
-        given = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    given = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
     network.load_state_dict({**own, **given})
 
 

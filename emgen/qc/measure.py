@@ -321,8 +321,7 @@ def uncertainty(
     """The spread over posterior samples (grey values), calibrated already, beside the error where that is known."""
     squared = count = errors = varying = 0.0
     highest, within = [], np.zeros(len(DEVIATIONS))
-    # the mean of few samples lies off the posterior's by a sample's spread over the root of their number
-    wider = math.sqrt(1 + 1 / sample.plan.config.restore.samples)
+    wider = math.sqrt(sample.plan.config.restore.wider)
     for box in sample.boxes:
         values, tile = spread.read(box), sample.read(box)
         squared += float(np.square(values, dtype=np.float64).sum())
