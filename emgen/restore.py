@@ -213,9 +213,12 @@ class Restorer:
     def _denoised(
         self, box: Box, linear: Tensor, y: Tensor, beside: Tensor, sigma: float
     ) -> Tensor:
-        """By the estimator, as `_base` has it; noise fainter than it learnt goes over to the prior, which knows all."""
+        """By the estimator, as `_base` has it, where sections have neighbours; a single one is the prior's, which does it better.
+
+        Noise fainter than the estimator learnt goes over to the prior, which knows all.
+        """
         share = 0.0
-        if self.plan.estimator is not None:
+        if self.plan.estimator is not None and self.plan.measured_shape[0] > 1:
             faintest = self.plan.estimator["training"]["sections"]["noise"][0]
             share = min(1.0, sigma / faintest)
         estimate = torch.zeros_like(y)

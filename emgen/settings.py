@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AUTO, LINEAR = "auto", "linear"
+BEGIN, CALLS = 0.7, 12  # of flower from linear interpolation
+LEARNED = {"isotropic": (0.85, 6), "denoise": (0.85, 6), "superres": (0.95, 3), "deblur": (0.7, 12)}
+"""The same from a learned estimate, by what was best on held-out tissue: benchmarks/README.md."""
 
 
 class Settings(BaseModel):
@@ -143,7 +146,7 @@ class Restore(Settings):
             ge=1,
             le=1000,
             description=(
-                "Network calls per sample; by default 12 (flower; 6 from a learned estimate), 100 (em-generalist), 1000 (dps). "
+                "Network calls per sample; by default 12 (flower; from a learned estimate isotropic 6, superres 3), 100 (em-generalist), 1000 (dps). "
                 "denoise with flower makes one, whatever this says, and these for every sample where there are several."
             ),
         ),
@@ -154,8 +157,8 @@ class Restore(Settings):
             description=(
                 "flower: the learned estimate that sampling begins from, a shipped name or the path of a .safetensors file. auto: "
                 "emgen-axial, which interpolates between sections, for isotropic, and emgen-sections, which sees a section and "
-                "those before and behind it, for the other modes; denoise ends with it. linear: linear interpolation; denoise "
-                "is then a single call of the prior."
+                "those before and behind it, for the other modes; denoise ends with it, or where there is one section only with a "
+                "single call of the prior. linear: linear interpolation; denoise is then such a call."
             )
         ),
     ] = AUTO
@@ -164,7 +167,7 @@ class Restore(Settings):
         Field(
             description=(
                 "flower: time at which sampling begins from the estimate (0 is pure noise, 1 the estimate itself); "
-                "by default 0.85 from a learned one, 0.7 from linear interpolation."
+                "by default 0.7; from a learned one isotropic 0.85, superres 0.95."
             )
         ),
     ] = None
@@ -246,7 +249,7 @@ class Restore(Settings):
     @property
     def calls(self) -> int:
         """Steps, with the sampler's own default."""
-        usual = 6 if self.learned else 12
+        usual = LEARNED[self.mode][1] if self.learned else CALLS
         return self.steps or {"flower": usual, "em-generalist": 100, "dps": 1000}[self.sampler]
 
     @property
@@ -283,4 +286,4 @@ class Restore(Settings):
         """The time at which sampling begins, with its default."""
         if self.start is not None:
             return self.start
-        return 0.85 if self.learned else 0.7
+        return LEARNED[self.mode][0] if self.learned else BEGIN
