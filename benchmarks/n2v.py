@@ -1,6 +1,6 @@
 """Noise2Void of CAREamics on what `python benchmarks/sections.py --outputs FOLDER` has written.
 
-    python benchmarks/n2v.py FOLDER [--epochs 30] [--steps 200]
+    python benchmarks/n2v.py FOLDER [--epochs 30]
 
 It learns from the noisy sections themselves, all of a task's, and is a table's row once sections.py is started with the
 same folder again. CAREamics wants another torch than emgen's, or the same without torchvision, so give it an environment
@@ -39,7 +39,7 @@ def without_torchvision() -> None:
     sys.modules[names[1]].functional = sys.modules[names[2]]
 
 
-def denoised(volume: np.ndarray, epochs: int, steps: int) -> np.ndarray:
+def denoised(volume: np.ndarray, epochs: int) -> np.ndarray:
     """Sections (n, y, x) by a network that learnt from them alone, with CAREamics' own settings."""
     from careamics import CAREamist
     from careamics.config import create_n2v_config
@@ -51,7 +51,6 @@ def denoised(volume: np.ndarray, epochs: int, steps: int) -> np.ndarray:
         patch_size=(64, 64),
         batch_size=16,
         num_epochs=epochs,
-        num_steps=steps,
     )
     with tempfile.TemporaryDirectory() as folder:
         careamist = CAREamist(config, work_dir=folder, enable_progress_bar=False)
@@ -64,7 +63,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--steps", type=int, default=200, help="of an epoch")
     args = parser.parse_args()
     without_torchvision()
     inputs = args.folder / "inputs"
@@ -75,9 +73,7 @@ def main() -> None:
     target.mkdir(exist_ok=True)
     for path in paths:
         begun = time.monotonic()
-        tifffile.imwrite(
-            target / path.name, denoised(tifffile.imread(path), args.epochs, args.steps)
-        )
+        tifffile.imwrite(target / path.name, denoised(tifffile.imread(path), args.epochs))
         print(f"{path.name}: {time.monotonic() - begun:.0f} s", flush=True)
 
 
