@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
+from emgen.job import claimed_device
 from emgen.log import logged
 from emgen.prior.adapt import adapt
-from emgen.restore import claimed_device
 
 params, output = snakemake.params, snakemake.output
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from emgen.blind import measure
 from emgen.config import parse
 from emgen.draft import draft
+from emgen.job import claimed_device
 from emgen.log import logged
 from emgen.plan import make
-from emgen.restore import claimed_device
 
 with logged(snakemake.log[0]), claimed_device() as device:
     found = draft(parse({"run": "psf", **snakemake.params.settings}))

@@ -11,8 +11,8 @@ import yaml
 from emgen.config import parse
 from emgen.draft import draft
 from emgen.geometry import Box
+from emgen.job import restore_job
 from emgen.plan import Plan, create_output, make
-from emgen.restore import restore_job
 from emgen.stitch import write_cores
 from emgen.volume import Volume
 

@@ -33,6 +33,7 @@ HOMES = {
         "tiles",
         "noise",
         "restore",
+        "job",
         "blind",
         "calibration",
         "arrays",

@@ -7,8 +7,9 @@ from emgen.config import parse
 from emgen.draft import abreast, draft
 from emgen.errors import EmgenError
 from emgen.geometry import Box
+from emgen.job import open_results, restore_job
 from emgen.plan import make
-from emgen.restore import Restorer, halved, open_results, operator, restore_job
+from emgen.restore import Restorer, halved, operator
 from emgen.volume import BlockStore, Volume
 
 

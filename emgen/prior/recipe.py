@@ -12,25 +12,19 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize
 from emgen.prior.card import AXIAL, SECTIONS
 from emgen.prior.datasets import Dataset, lookup
+from emgen.prior.estimation import MARGIN, Interpolation, Part, Positive, Sections
 
-Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Nanometres = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0)]
-MARGIN = 16  # pixels around a patch of sections: what the border does to their blur stays outside
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SourceRecipe(_Part):
+class SourceRecipe(Part):
     """A volume, or sections of it.
 
     Attributes:
@@ -109,7 +103,7 @@ class SourceRecipe(_Part):
         return f"{where}{f'/{self.inside}' if self.inside else ''}{part}"
 
 
-class Patches(_Part):
+class Patches(Part):
     """What is cut from the sources.
 
     Attributes:
@@ -132,7 +126,7 @@ class Patches(_Part):
         return round(self.size * max(1.0, self.zoom[1]))
 
 
-class Flow(_Part):
+class Flow(Part):
     """How noise and data are paired.
 
     Attributes:
@@ -145,55 +139,7 @@ class Flow(_Part):
     late: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
-class Interpolation(_Part):
-    """What a learned interpolation is asked for; see `emgen.prior.interpolation`.
-
-    Attributes:
-        factors: output sections per measured one, from and to.
-        beside: planes that it sees on either side.
-        noisy: share of the patches that are measured with noise.
-        noise: its standard deviations, from and to, of the prior's half range.
-        damaged: share of the patches of which sections are lost.
-        lost: how many of them.
-    """
-
-    factors: tuple[Positive, Positive] = (2, 12)
-    beside: Annotated[int, Field(ge=0)] = 2
-    noisy: Annotated[float, Field(ge=0, le=1)] = 0.4
-    noise: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.02, 0.4)
-    damaged: Annotated[float, Field(ge=0, le=1)] = 0.15
-    lost: Positive = 2
-
-
-class Sections(_Part):
-    """What an estimate of sections is asked for; see `emgen.prior.sections`.
-
-    Attributes:
-        beside: sections that it sees on either side.
-        strides: how far these are apart in the source, from and to.
-        near: share of the patches with neighbours that have them as near as that goes; where they are far they say little.
-        alone: share of the patches that have no neighbours.
-        tasks: shares of what is denoised, made finer and deblurred.
-        noise: standard deviations, from and to, of the prior's half range, of what is denoised.
-        faint: of what is made finer (half of it has none) and deblurred.
-        correlated: share of the patches whose neighbouring pixels share their noise.
-        blur: standard deviations, from and to, in pixels.
-        damaged: share of the patches that show a lost section.
-    """
-
-    beside: Annotated[int, Field(ge=0)] = 3
-    strides: tuple[Positive, Positive] = (1, 24)
-    near: Annotated[float, Field(ge=0, le=1)] = 0.6
-    alone: Annotated[float, Field(ge=0, le=1)] = 0.2
-    tasks: tuple[Share, Share, Share] = (0.6, 0.2, 0.2)
-    noise: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.05, 1.5)
-    faint: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.01, 0.3)
-    correlated: Annotated[float, Field(ge=0, le=1)] = 0.2
-    blur: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.6, 4.5)
-    damaged: Annotated[float, Field(ge=0, le=1)] = 0.04
-
-
-class Optimiser(_Part):
+class Optimiser(Part):
     """How weights change.
 
     Attributes:
@@ -233,7 +179,7 @@ class Optimiser(_Part):
         return min(1.0, (step + 1) / self.warm_up, (self.steps - step) / max(self.decay, 1))
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """A training run.
 
     Attributes:
@@ -252,7 +198,7 @@ class Recipe(_Part):
     data: str = "."
     sources: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]
     validation: Annotated[tuple[SourceRecipe, ...], Field(min_length=1)]
-    network: dict[str, Any] = {}
+    network: dict[str, Any] = Field(default_factory=dict)
     initial: str | None = None
     patches: Patches = Patches()
     flow: Flow = Flow()
@@ -307,6 +253,11 @@ class Recipe(_Part):
     def estimation(self) -> Interpolation | Sections | None:
         """What an estimator is asked for; None where a prior is trained."""
         return self.interpolation or self.sections
+
+    @property
+    def judged(self) -> str:
+        """What held-out tissue is used for."""
+        return self.learnt if self.estimation else "denoise"
 
     @property
     def learnt(self) -> str:

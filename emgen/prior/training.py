@@ -122,8 +122,7 @@ class Run:
         """How well a network does what it is trained for on a held-out source."""
         x = self.fixed[source.name]
         if self.recipe.estimation:
-            found: validation.Psnr = estimation(self.recipe).psnr(network, x)
-            return found
+            return dict(estimation(self.recipe).psnr(network, x))
         return validation.denoise_psnr(network, x, source.noise)
 
     def say(self, text: str) -> None:
@@ -159,16 +158,11 @@ class Run:
             for each, source in zip(recipe.sources, self.sources, strict=True)
         ]
         if recipe.estimation:
-            estimated: Batch = estimation(recipe).batch(
-                self.sources,
-                weights,
-                recipe.patches,
-                recipe.estimation,
-                recipe.seed,
-                step,
-                numbers,
+            task = estimation(recipe)
+            wanted = (recipe.seed, step, numbers)
+            return tuple(
+                task.batch(self.sources, weights, recipe.patches, recipe.estimation, *wanted)
             )
-            return estimated
         x, own, eps = (
             torch.from_numpy(part)
             for part in (
@@ -246,11 +240,6 @@ def estimation(recipe: Recipe) -> Any:
     return interpolation if recipe.interpolation else sections
 
 
-def judged(recipe: Recipe) -> str:
-    """What held-out tissue is used for."""
-    return recipe.learnt if recipe.estimation else "denoise"
-
-
 def _architecture(recipe: Recipe, initial: Card | None) -> dict[str, Any]:
     """Of weights of the same kind to begin with, else of the recipe; `EmgenError` where both say, and differ."""
     wanted: dict[str, Any] = json.loads(json.dumps(recipe.architecture))
@@ -284,7 +273,7 @@ def _resume(run: Run, state: State, identity: dict[str, Any]) -> None:
         )
     try:
         facts = resolve(str(run.weights)).facts
-        state.best = validation.score(facts[f"validation_{judged(run.recipe)}_psnr_db_by_source"])
+        state.best = validation.score(facts[f"validation_{run.recipe.judged}_psnr_db_by_source"])
     except (EmgenError, KeyError):
         state.best = -np.inf  # removed, or written by halves: the next checkpoint exports them anew
     if run.main:
@@ -364,8 +353,8 @@ def export(run: Run, state: State, found: dict[str, validation.Psnr], path: Path
         **({} if recipe.estimation else {"path": straight}),
         "steps": state.step,
         "training": settings,
-        f"validation_{judged(recipe)}_psnr_db": validation.mean(found),
-        f"validation_{judged(recipe)}_psnr_db_by_source": found,
+        f"validation_{recipe.judged}_psnr_db": validation.mean(found),
+        f"validation_{recipe.judged}_psnr_db_by_source": found,
         "note": recipe.note,
     }
     return save(state.average, path, recipe.name, run.architecture, facts)
