@@ -24,6 +24,8 @@ KINDS = {"x4 slice": (4, Slice), "x8 slice": (8, Slice), "x4 mean": (4, Mean), "
 Network = Callable[[Tensor, Tensor], Tensor]
 Slab = npt.NDArray[np.float32]
 Batch = tuple[Tensor, Tensor, Tensor]
+Restored = Callable[[Network, Tensor, str], tuple[Tensor, Tensor, Tensor]]
+"""A plane as it was measured in a way that has a name, what a network makes of it, and itself, of a slab."""
 
 
 def batch(
@@ -129,10 +131,17 @@ def loss(
 @torch.inference_mode()
 def psnr(network: Network, slabs: Tensor) -> dict[str, float]:
     """PSNR in dB (range 2) of planes in the middle of slabs (n, 2 * beside + 1, h, w), by factor and kind of section."""
+    return scored(_restored, network, slabs, KINDS)
+
+
+def scored(
+    restored: Restored, network: Network, slabs: Tensor, kinds: Iterable[str]
+) -> dict[str, float]:
+    """As `psnr`, of what `restored` gives for each of `kinds`."""
     found = {}
-    for name in KINDS:
-        restored = [_restored(network, slab, name) for slab in slabs]
-        errors = torch.stack([(plane - truth).square().mean() for _, plane, truth in restored])
+    for name in kinds:
+        each = [restored(network, slab, name) for slab in slabs]
+        errors = torch.stack([(plane - truth).square().mean() for _, plane, truth in each])
         found[name] = round(float(10 * torch.log10(4 / errors.mean())), 3)
     return found
 
@@ -140,9 +149,14 @@ def psnr(network: Network, slabs: Tensor) -> dict[str, float]:
 @torch.inference_mode()
 def pictures(network: Network, slabs: Tensor, name: str = "x8 slice") -> dict[str, Tensor]:
     """Linear interpolation, what the network makes of it, and the truth (n, h, w), of slabs as in `psnr`."""
-    linear, plane, truth = zip(*(_restored(network, slab, name) for slab in slabs), strict=True)
+    return shown(_restored, network, slabs, name)
+
+
+def shown(restored: Restored, network: Network, slabs: Tensor, name: str) -> dict[str, Tensor]:
+    """As `pictures`, of what `restored` gives."""
+    before, plane, truth = zip(*(restored(network, slab, name) for slab in slabs), strict=True)
     return {
-        f"{name}, linear": torch.stack(linear),
+        f"{name}, measured": torch.stack(before),
         "learned": torch.stack(plane),
         "truth": torch.stack(truth),
     }

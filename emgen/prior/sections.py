@@ -141,23 +141,13 @@ def loss(network: Network, inputs: Tensor, planes: Tensor, t: Tensor) -> Tensor:
 @torch.inference_mode()
 def psnr(network: Network, slabs: Tensor) -> dict[str, float]:
     """PSNR in dB (range 2) of sections in the middle of slabs (n, 2 * beside + 1, h, w), by what was done to them."""
-    found = {}
-    for name in KINDS:
-        restored = [_restored(network, slab, name) for slab in slabs]
-        errors = torch.stack([(plane - truth).square().mean() for _, plane, truth in restored])
-        found[name] = round(float(10 * torch.log10(4 / errors.mean())), 3)
-    return found
+    return interpolation.scored(_restored, network, slabs, KINDS)
 
 
 @torch.inference_mode()
 def pictures(network: Network, slabs: Tensor, name: str = "denoise .4") -> dict[str, Tensor]:
     """What was measured, what the network makes of it, and the truth (n, h, w), of slabs as in `psnr`."""
-    before, plane, truth = zip(*(_restored(network, slab, name) for slab in slabs), strict=True)
-    return {
-        name: torch.stack(before),
-        "estimated": torch.stack(plane),
-        "truth": torch.stack(truth),
-    }
+    return interpolation.shown(_restored, network, slabs, name)
 
 
 def _restored(network: Network, slab: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
