@@ -1,6 +1,6 @@
 """Noise2Void of CAREamics on what `python benchmarks/sections.py --outputs FOLDER` has written.
 
-    python benchmarks/n2v.py FOLDER [--epochs 30]
+    python benchmarks/n2v.py FOLDER [--epochs 15]
 
 It learns from the noisy sections themselves, all of a task's, and is a table's row once sections.py is started with the
 same folder again. CAREamics wants another torch than emgen's, or the same without torchvision, so give it an environment
@@ -62,7 +62,7 @@ def denoised(volume: np.ndarray, epochs: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=15)
     args = parser.parse_args()
     without_torchvision()
     inputs = args.folder / "inputs"

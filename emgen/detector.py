@@ -13,14 +13,10 @@ import scipy.ndimage
 from emgen.intensity import blank, tissue
 from emgen.settings import Level, Noise
 
-BINS, FEWEST = (
-    24,
-    500,
-)  # grey values that are told apart, and pixels of one that say how noisy it is
-NEAR, RING = (
-    (2, 3),
-    2,
-)  # pixels (y, x) as near as that share their noise, and rings beyond that do not
+BINS = 24  # grey values that are told apart
+FEWEST = 500  # pixels of one that say how noisy it is
+NEAR = (2, 3)  # pixels (y, x) as near as that share their noise
+RING = 2  # rings of pixels beyond, which do not
 SECTIONS = 48  # that are enough to tell how strong it is
 DARKEST = 0.1  # of the middle's standard deviation: nothing is held to be less noisy
 
@@ -56,7 +52,7 @@ class Detector:
             case "auto":
                 return cls(typical_noise(samples), 0.0, middle)
             case "correlated":
-                return cls(correlated_noise(samples), 0.0, middle)
+                return cls.estimated(samples, middle).raised(correlated_noise(samples), samples)
             case "poisson":
                 return cls.estimated(samples, middle)
             case Noise():
@@ -92,6 +88,14 @@ class Detector:
             return cls(sigma, 0.0, middle)
         return cls(float(at_middle**0.5), float(gain), middle)
 
+    def raised(self, level: float, samples: Sequence[Grey]) -> Self:
+        """As strong as `level` over the samples (z, y, x), and as much of it at one grey value compared with another."""
+        found = self.typical(samples)
+        if found == 0:
+            return type(self)(level, 0.0, self.middle)
+        share = level / found
+        return type(self)(self.sigma * share, self.gain * share**2, self.middle, self.least * share)
+
     def at(self, grey: Grey) -> npt.NDArray[np.float32]:
         """Standard deviation at every grey value, shape of `grey`."""
         variance = self.sigma**2 + self.gain * (grey.astype(np.float64) - self.middle)
@@ -125,7 +129,8 @@ def typical_noise(samples: Sequence[Grey]) -> float:
 def correlated_noise(samples: Sequence[Grey]) -> float:
     """The level of white noise that takes as much from tissue as noise correlated between neighbouring pixels does.
 
-    Fast scans have such noise, since a detector answers slower than the beam moves on. What a linear prediction
+    Fast scans have such noise, since a detector answers slower than the beam moves on; `estimate_noise` sees a part of
+    it, the same at every grey value. What a linear prediction
     from pixels further away than `NEAR` leaves of a pixel is noise and the finest detail, so that the result is
     somewhat too high where there is little noise. It is the geometric mean of the remainder's standard deviation
     and of that which white noise as strong at the lowest frequencies would have. Samples are (z, y, x), in grey

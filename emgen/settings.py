@@ -200,8 +200,8 @@ class Restore(Settings):
                 "Standard deviation of the measurement noise in grey values, or {gain, sigma, black} where it grows with "
                 "brightness: variance gain * (grey - black) + sigma^2. auto: one number, estimated from the input for denoise "
                 "and deblur; 0 for isotropic and superres, which keep what was measured with its noise. poisson: gain and sigma "
-                "are estimated. correlated: one number, estimated for noise that neighbouring pixels share, as in fast scans; "
-                "auto takes such noise for detail and leaves it."
+                "are estimated. correlated: so they are for noise that neighbouring pixels share, as in fast scans; auto and poisson "
+                "take such noise for detail and leave it."
             )
         ),
     ] = "auto"

@@ -40,6 +40,33 @@ def test_noise_that_neighbours_share_is_estimated_where_the_white_estimate_misse
     assert correlated_noise(turned[1:]) == pytest.approx(3 * found, rel=1e-6)
 
 
+@given(st.floats(0, 5), st.floats(0.5, 20), st.floats(1, 60))
+def test_raised_noise_has_the_level_and_keeps_what_it_is_at_one_grey_value_to_another(
+    gain, sigma, level
+):
+    grey = np.random.default_rng(6).gamma(2, 20, (3, 50, 50))
+    detector = Detector.of(Noise(gain=gain, sigma=sigma), 100.0)
+    raised = detector.raised(level, [grey])
+    assert raised.typical([grey]) == pytest.approx(level, rel=1e-3)
+    share = raised.at(grey) / detector.at(grey)
+    np.testing.assert_allclose(share, share.flat[0], rtol=1e-3)
+    assert Detector(0.0, 0.0, 9.0).raised(level, [grey]) == Detector(level, 0.0, 9.0)
+
+
+@pytest.mark.parametrize("gain", [0.0, 2.0])
+def test_shared_noise_that_grows_with_brightness_is_found_so(gain):
+    rng = np.random.default_rng(8)
+    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(4, 256, 256)), (0, 4, 4))
+    clean = np.clip(120 + 35 * smooth / smooth.std(), 20, 240)
+    shared = scipy.ndimage.gaussian_filter(rng.normal(size=clean.shape), (0, 0.4, 0.6))
+    noisy = clean + np.sqrt(gain * clean + 100) * shared / shared.std()
+    found = Detector.settled("correlated", [noisy], 120.0)
+    assert found.typical([noisy]) == pytest.approx(correlated_noise([noisy]), rel=1e-3)
+    dark, bright = found.at(np.array([70.0, 170.0]))
+    expected = np.sqrt((gain * 170 + 100) / (gain * 70 + 100))
+    assert bright / dark == pytest.approx(expected, rel=0.1)
+
+
 def test_sections_too_small_for_correlated_noise_are_taken_as_white():
     noisy = np.random.default_rng(4).normal(size=(3, 12, 90))
     assert correlated_noise([noisy]) == typical_noise([noisy])
