@@ -82,14 +82,14 @@ def isotropic(
         factor: output sections per measured one.
         section: "slice", "mean" or "gaussian", how a measured section came about.
         lost: numbers of sections that hold no image.
-        settings: of `restore` in the configuration (`samples`, `steps`, `noise`, `prior`, `seed` and so on), and
+        settings: of `restore` in the configuration (`samples`, `steps`, `noise`, `prior`, `seed` and so on; not `adapt`), and
             `block`, `halo`, `device` and `workers`.
 
     Raises:
         EmgenError: settings or voxels cannot be used.
     """
-    if volume.ndim != 3:
-        raise EmgenError(f"expected a volume (z, y, x), found an array of shape {volume.shape}")
+    if np.ndim(volume) != 3:
+        raise EmgenError(f"expected a volume (z, y, x), found an array of shape {np.shape(volume)}")
     wanted = {"mode": "isotropic", "factor": factor, "section": section}
     return _restored(volume, {**settings, **wanted}, lost)
 
@@ -123,12 +123,17 @@ def deblur(image: Voxels, psf: Any, *, lost: Any = "auto", **settings: Any) -> R
 def _restored(
     image: Voxels, settings: dict[str, Any], lost: Any = "auto", kernel: Voxels | None = None
 ) -> Restored:
+    image = np.asarray(image)
     if image.ndim not in (2, 3):
         raise EmgenError(
             f"expected an image (y, x) or a volume (z, y, x), found an array of shape {image.shape}"
         )
     measured = Array(image[None] if image.ndim == 2 else image)
     device = settings.pop("device", "cpu")
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise EmgenError(
+            f'expected a device that is there, found no CUDA device for "{device}"; use device="cpu"'
+        )
     workers = settings.pop("workers", os.cpu_count() or 1)
     flat = settings["mode"] != "isotropic"
     block = settings.pop("block", PLANE if flat else CUBE)
@@ -142,6 +147,11 @@ def _restored(
             "output": {"chunk": block, "shard": block},
         }
     )
+    if config.restore.adapt.steps:
+        raise EmgenError(
+            "adapt: an array is restored with a prior that is there, and none was adapted to it; adapt one with "
+            "emgen.prior.adapt.adapt, or through the workflow, and give the path of its weights as `prior`"
+        )
     found = draft(config, measured, None if kernel is None else nested(checked(kernel, "psf")))
     plan = make(found)
     if found.blind:

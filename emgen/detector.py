@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -32,12 +32,15 @@ class Detector:
         gain: grey values per electron counted; 0 for noise that is the same everywhere.
         middle: of the grey values.
         least: standard deviation where nothing is counted.
+        own: the noise's own deviation over these, which are that of white noise that takes as much from tissue: less
+            than 1 where neighbouring pixels share it.
     """
 
     sigma: float
     gain: float = 0.0
     middle: float = 0.0
     least: float = 0.0
+    own: float = 1.0
 
     @classmethod
     def of(cls, noise: Noise, middle: float) -> Self:
@@ -52,7 +55,9 @@ class Detector:
             case "auto":
                 return cls(typical_noise(samples), 0.0, middle)
             case "correlated":
-                return cls.estimated(samples, middle).raised(correlated_noise(samples), samples)
+                level, (deviation, _) = correlated_noise(samples), shared_noise(samples)
+                found = cls.estimated(samples, middle).raised(level, samples)
+                return replace(found, own=deviation / level) if level else found
             case "poisson":
                 return cls.estimated(samples, middle)
             case Noise():
@@ -130,17 +135,25 @@ def correlated_noise(samples: Sequence[Grey]) -> float:
     """The level of white noise that takes as much from tissue as noise correlated between neighbouring pixels does.
 
     Fast scans have such noise, since a detector answers slower than the beam moves on; `estimate_noise` sees a part of
-    it, the same at every grey value. What a linear prediction
-    from pixels further away than `NEAR` leaves of a pixel is noise and the finest detail, so that the result is
-    somewhat too high where there is little noise. It is the geometric mean of the remainder's standard deviation
-    and of that which white noise as strong at the lowest frequencies would have. Samples are (z, y, x), in grey
-    values; where all are too small it is `typical_noise`.
+    it, the same at every grey value. It is the geometric mean of both deviations of `shared_noise`.
+    """
+    deviation, lowest = shared_noise(samples)
+    return (deviation * lowest) ** 0.5
+
+
+def shared_noise(samples: Sequence[Grey]) -> tuple[float, float]:
+    """The standard deviation of noise that neighbouring pixels may share, and of white noise as strong at the lowest frequencies.
+
+    What a linear prediction from pixels further away than `NEAR` leaves of a pixel is noise and the finest detail, so
+    that the result is somewhat too high where there is little noise. Samples are (z, y, x), in grey values; where all
+    are too small both are `typical_noise`.
     """
     reach = [n + RING for n in NEAR]
     sections = [s for s in _showing(samples) if min(s.shape) > 4 * max(reach)]
     sections = [s.astype(np.float64) for s in sections[:: max(1, len(sections) // SECTIONS)]]
+    white = typical_noise(samples)
     if not sections:
-        return typical_noise(samples)
+        return white, white
     mean = float(np.mean([s.mean() for s in sections]))
     power: Grey = np.zeros(())
     cross: Grey = np.zeros(())
@@ -148,7 +161,7 @@ def correlated_noise(samples: Sequence[Grey]) -> float:
         near, far, _ = _surroundings(section - mean, reach)
         power, cross = power + far @ far.T, cross + far @ near.ravel()
     if not power.any():  # no pixel is far enough from blank ones
-        return typical_noise(samples)
+        return white, white
     weights = np.linalg.solve(power + 1e-9 * np.trace(power) * np.eye(len(power)), cross)
     variance = total = seen = 0.0
     for section in sections:
@@ -157,7 +170,7 @@ def correlated_noise(samples: Sequence[Grey]) -> float:
         seen += share / len(sections)
         variance += float(np.square(left).mean()) / len(sections)
         total += sum(_covariance(left, *shift) for shift in np.ndindex(*NEAR)) / len(sections)
-    return float((variance * max(total, variance)) ** 0.25 / seen**0.5)
+    return (variance / seen) ** 0.5, (max(total, variance) / seen) ** 0.5
 
 
 def _showing(samples: Iterable[Grey]) -> Iterator[Grey]:

@@ -41,12 +41,16 @@ class Intensity:
         """
         values = tissue(samples)
         if not np.isfinite(values).all():
-            raise ValueError("there are voxels that are not finite numbers (NaN or infinite)")
+            raise ValueError(
+                "expected finite grey values, found NaN or infinite ones; replace them, numpy.nan_to_num does"
+            )
         low, high = np.percentile(values, (LOW, HIGH))
         if low == high:
             low, high = float(values.min()), float(values.max())
         if low == high:
-            raise ValueError(f"all sampled voxels have the grey value {low:g}")
+            raise ValueError(
+                f"expected an image, found the grey value {low:g} in all sampled voxels; check the file, and input.lost"
+            )
         return cls(float(low), float(high))
 
     def narrowed(self, samples: Iterable[npt.NDArray[Any]], noise: float) -> Self:

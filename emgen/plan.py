@@ -41,7 +41,7 @@ class Plan:
     """`plan.json`: what every job of a run reads.
 
     Among it what was decided by looking at voxels: the scaling of grey values, the noise in the middle of
-    them, how it grows and what is left of it in the dark (see `Detector`), the measured sections that are lost, and the point spread function.
+    them, how it grows, what is left of it in the dark and how far neighbouring pixels share it (see `Detector`), the measured sections that are lost, and the point spread function.
     """
 
     config: Config
@@ -56,6 +56,7 @@ class Plan:
     noise: float
     gain: float
     least_noise: float
+    own_noise: float
     lost: tuple[int, ...]
     psf: Kernel | None
     prior: dict[str, Any]
@@ -105,7 +106,9 @@ class Plan:
     @property
     def detector(self) -> Detector:
         """The noise of the measurement."""
-        return Detector(self.noise, self.gain, self.intensity.middle, self.least_noise)
+        return Detector(
+            self.noise, self.gain, self.intensity.middle, self.least_noise, self.own_noise
+        )
 
     def seen(self, box: Box) -> Box:
         """Output voxels that the estimate of `box` begins from: where sections are estimated, those beside it too."""
@@ -230,7 +233,7 @@ def scaled(
     except ValueError as error:
         raise EmgenError(f"{measured.path} cannot be restored: {error}") from None
     detector = Detector.settled(noise, seen, noisy.middle)
-    intensity = noisy.narrowed(seen, detector.typical(seen))
+    intensity = noisy.narrowed(seen, detector.sigma)
     return intensity, Detector.settled(noise, seen, intensity.middle)
 
 
@@ -273,6 +276,7 @@ def make(found: Draft, adapted: str | Path | None = None, psf: str | Path | None
         noise=detector.sigma,
         gain=detector.gain,
         least_noise=detector.least,
+        own_noise=detector.own,
         lost=missing,
         psf=kernel,
         prior={"weights": weights, **prior.digest()},

@@ -1,7 +1,7 @@
 """One block, start to end: read what the operator needs, to [-1, 1], sample, back to grey values, write.
 
 On a CPU every plane is computed by one thread and planes are shared out to workers, so a voxel never
-depends on how many cores there are. On a GPU the network runs in bfloat16 on all planes that fit.
+depends on how many cores there are. On a GPU the network runs in bfloat16 on as many planes as fit.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from emgen import noise, sampler
+from emgen.batches import Batches, Memory
 from emgen.draft import Measured
 from emgen.errors import EmgenError
 from emgen.geometry import Box
@@ -31,7 +32,11 @@ from emgen.prior.network import Prior
 from emgen.tiles import Plane, fitting, in_threads, planes
 
 SMALLEST_NOISE = 0.01  # of the prior's half range: operators without a closed-form prox need some
-GPU_BATCH, CPU_BATCH = 64, 8
+ALONE = (
+    0.5  # share of the estimator in a single section whose noise is shared by neighbouring pixels
+)
+BATCH = 8  # planes of a call on a CPU
+ALL = 1 << 20  # more than there are: on a GPU `emgen.batches` divides them
 
 Fields = dict[str, npt.NDArray[Any]]
 
@@ -100,10 +105,17 @@ class Restorer:
         """Read the networks now, and not when the first block needs them."""
         _ = self.prior, self.estimator
 
+    @cached_property
+    def batches(self) -> Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]:
+        """Calls of a network on planes: in batches that fit a GPU's memory, as they come on a CPU."""
+        if self.device == "cpu":
+            return lambda network, x: network(x)
+        return Batches(Memory(self.device))
+
     def network(self, x: Tensor, t: float) -> Tensor:
         """The prior's velocity on a stack of planes (n, 1, height, width)."""
         with self._precision():
-            return halved(self.prior[0].velocity, x, t).float()
+            return self.batches(lambda part: self.prior[0].velocity(part, t), x).float()
 
     def _precision(self) -> torch.autocast:
         wanted = self.plan.config.restore.precision
@@ -207,12 +219,15 @@ class Restorer:
     ) -> Tensor:
         """By the estimator, as `_base` has it, where sections have neighbours; a single one is the prior's, which does it better.
 
-        Noise fainter than the estimator learnt goes over to the prior, which knows all.
+        Noise fainter than the estimator learnt goes over to the prior, which knows all. Of noise that neighbouring pixels
+        share the prior knows nothing: a single section is then the mean of both.
         """
         share = 0.0
-        if self.plan.estimator is not None and self.plan.measured_shape[0] > 1:
+        if self.plan.estimator is not None:
             faintest = self.plan.estimator["training"]["sections"]["noise"][0]
-            share = min(1.0, sigma / faintest)
+            correlated = self.plan.config.restore.noise == "correlated"
+            trust = 1.0 if self.plan.measured_shape[0] > 1 else ALONE if correlated else 0.0
+            share = trust * min(1.0, sigma / faintest)
         estimate = torch.zeros_like(y)
         if share > 0:
             estimate += share * self._within(box, linear, beside, sigma)
@@ -274,8 +289,10 @@ class Restorer:
     def _within(self, box: Box, linear: Tensor, y: Tensor, sigma: float) -> Tensor:
         """Sections as the estimator knows them from what was measured of them and of those beside them, with noise sigma.
 
-        Linear interpolation and measured voxels y are those of `plan.seen(box)`.
+        Linear interpolation and measured voxels y are those of `plan.seen(box)`. Of noise that neighbouring pixels share the
+        estimator learnt the standard deviation, not the level of white noise.
         """
+        sigma *= self.plan.own_noise
         seen = self.plan.seen(box)
         A, wanted = operator(self.plan, seen), box.relative_to(seen).slices[0]
         cover = torch.full_like(linear, strength(A))
@@ -293,7 +310,7 @@ class Restorer:
 
         def planes(inputs: Tensor) -> Tensor:
             with self._precision():
-                return halved(estimator.plane, inputs, sigma).float()
+                return self.batches(lambda part: estimator.plane(part, sigma), inputs).float()
 
         inputs = stacked(start, cover, estimator.beside, wanted)
         parts = inputs.split(fitting(batch, *inputs.shape[2:]))
@@ -301,7 +318,7 @@ class Restorer:
 
     def _sharing(self) -> tuple[int, int]:
         """Planes of a call, and threads that make calls."""
-        return (CPU_BATCH, self.workers) if self.device == "cpu" else (GPU_BATCH, 1)
+        return (BATCH, self.workers) if self.device == "cpu" else (ALL, 1)
 
     def _noise(self, y: Tensor) -> float | Tensor:
         """Standard deviation of y's noise: one number, or that of the grey value below the noise at each voxel."""
@@ -338,17 +355,3 @@ def _same(card: Card, planned: dict[str, Any]) -> None:
 def is_empty(measured: npt.NDArray[Any]) -> bool:
     """Background, resin or missing data: every voxel has the same grey value."""
     return bool((measured == measured.flat[0]).all())
-
-
-def halved(velocity: Callable[[Tensor, float], Tensor], x: Tensor, t: float) -> Tensor:
-    """`velocity(x, t)`, in halves where the device's memory does not hold the whole batch."""
-    try:
-        return velocity(x, t)
-    except torch.OutOfMemoryError:
-        if len(x) == 1:
-            raise EmgenError(
-                f"one plane of {tuple(x.shape[-2:])} voxels does not fit the device's memory; choose a smaller grid.block"
-            ) from None
-    torch.cuda.empty_cache()
-    half = len(x) // 2
-    return torch.cat([halved(velocity, x[:half], t), halved(velocity, x[half:], t)])

@@ -54,6 +54,10 @@ class Psf(Settings):
     @model_validator(mode="before")
     @classmethod
     def _blind_is_a_word(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "blind":
+            raise ValueError(
+                f'expected the word "blind", or a mapping of sigma and angle, or of kernel; found {value!r}'
+            )
         return {"blind": True} if value == "blind" else value
 
     @model_validator(mode="after")

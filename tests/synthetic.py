@@ -69,6 +69,7 @@ def run(
         noise=noise,
         gain=0.0,
         least_noise=0.0,
+        own_noise=1.0,
         lost=(),
         psf=None,
         prior={"name": "none", "sha256": "0" * 64},

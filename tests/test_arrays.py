@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import scipy.ndimage
+import torch
 from runs import measured, restore, settings
 
 from emgen.arrays import deblur, denoise, isotropic, superres
@@ -132,3 +134,33 @@ def test_what_is_no_image_is_refused():
         isotropic(np.zeros((5, 5)), 2)
     with pytest.raises(EmgenError, match="there is no such key"):
         denoise(np.zeros((5, 5)), stepps=3)
+    with pytest.raises(EmgenError, match="expected finite grey values, found NaN"):
+        denoise(np.full((40, 40), np.nan))
+    with pytest.raises(EmgenError, match="found the grey value 7 in all sampled voxels"):
+        denoise(np.full((40, 40), 7))
+    with pytest.raises(EmgenError, match='expected the word "blind"'):
+        deblur(np.zeros((40, 40)), "sharp")
+
+
+def test_nothing_that_is_asked_for_is_passed_over_in_silence(fib25):
+    with pytest.raises(EmgenError, match=r"adapt: .* give the path of its weights as `prior`"):
+        isotropic(fib25[:4], 2, adapt={"steps": 5})
+    if not torch.cuda.is_available():
+        with pytest.raises(EmgenError, match=r'found no CUDA device for "cuda:0"'):
+            denoise(fib25[0], device="cuda:0")
+
+
+def test_rows_of_numbers_are_an_image(fib25):
+    image = fib25[0, :32, :32]
+    assert (denoise(image.tolist(), 10.0).mean == denoise(image.astype(int), 10.0).mean).all()
+
+
+def test_a_fast_scan_is_denoised_by_what_both_networks_make_of_it(fib25):
+    """Shared by neighbours, and stronger where it is brighter: the estimate of white noise sees half of it."""
+    truth, rng = fib25[0].astype(np.float64), np.random.default_rng(3)
+    shared = scipy.ndimage.gaussian_filter(rng.standard_normal(truth.shape), (0.35, 0.6))
+    y = truth + np.sqrt(6 * truth) * shared / shared.std()
+    found = denoise(y, "correlated")
+    assert found.plan.gain > 0
+    assert psnr(found.mean, truth) > psnr(denoise(y, "correlated", estimator="linear").mean, truth)
+    assert psnr(found.mean, truth) > psnr(denoise(y).mean, truth) + 2

@@ -31,6 +31,7 @@ HOMES = {
         "sampler",
         "diffusion",
         "tiles",
+        "batches",
         "noise",
         "restore",
         "job",

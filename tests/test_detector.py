@@ -4,7 +4,7 @@ import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emgen.detector import Detector, correlated_noise, estimate_noise, typical_noise
+from emgen.detector import Detector, correlated_noise, estimate_noise, shared_noise, typical_noise
 from emgen.settings import Noise
 
 
@@ -34,6 +34,7 @@ def test_noise_that_neighbours_share_is_estimated_where_the_white_estimate_misse
     noisy = clean + sigma * shared / shared.std()
     assert typical_noise([noisy]) < 0.5 * sigma
     assert sigma < correlated_noise([noisy]) < 1.8 * sigma
+    assert shared_noise([noisy])[0] == pytest.approx(sigma, rel=0.15)
     turned = [noisy[:, ::-1], 3 * noisy[:, :, ::-1] - 40]
     found = correlated_noise([noisy])
     assert correlated_noise(turned[:1]) == pytest.approx(found, rel=1e-6)
@@ -62,6 +63,7 @@ def test_shared_noise_that_grows_with_brightness_is_found_so(gain):
     noisy = clean + np.sqrt(gain * clean + 100) * shared / shared.std()
     found = Detector.settled("correlated", [noisy], 120.0)
     assert found.typical([noisy]) == pytest.approx(correlated_noise([noisy]), rel=1e-3)
+    assert found.own * found.typical([noisy]) == pytest.approx((noisy - clean).std(), rel=0.15)
     dark, bright = found.at(np.array([70.0, 170.0]))
     expected = np.sqrt((gain * 170 + 100) / (gain * 70 + 100))
     assert bright / dark == pytest.approx(expected, rel=0.1)
@@ -69,7 +71,7 @@ def test_shared_noise_that_grows_with_brightness_is_found_so(gain):
 
 def test_sections_too_small_for_correlated_noise_are_taken_as_white():
     noisy = np.random.default_rng(4).normal(size=(3, 12, 90))
-    assert correlated_noise([noisy]) == typical_noise([noisy])
+    assert correlated_noise([noisy]) == pytest.approx(typical_noise([noisy]))
 
 
 @pytest.mark.parametrize(("gain", "sigma"), [(0.5, 3.0), (2.0, 1.0), (1.0, 8.0)])
@@ -100,7 +102,10 @@ def test_padding_changes_no_estimate(value):
     assert found.typical([padded]) == pytest.approx(found.typical([noisy]), rel=0.05)
     assert typical_noise([np.full((3, 20, 20), value)]) == 0
     strip = np.pad(noisy[..., :6], ((0, 0), (0, 0), (50, 50)), constant_values=value)
-    assert correlated_noise([strip]) == typical_noise([strip]) > 0
+    assert (
+        correlated_noise([strip]) == pytest.approx(typical_noise([strip]))
+        and typical_noise([strip]) > 0
+    )
 
 
 def test_estimates_do_not_depend_on_the_type_of_the_voxels():

@@ -118,14 +118,6 @@ def test_float32_and_the_shape_of_the_box() -> None:
         assert tuple(n.shape) == box.shape
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_a_gpu_makes_the_same_noise() -> None:
-    box = Box((3, 5, 7), (40, 50, 60))
-    assert torch.allclose(
-        normal(0, 1, 2, box, "cuda").cpu(), normal(0, 1, 2, box), rtol=0, atol=5e-7
-    )
-
-
 @pytest.mark.parametrize("key", [(-1, 0, 0), (0, 2**32, 0), (0, 0, -1)])
 def test_numbers_out_of_range_are_refused(key: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="must be from 0 to"):

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from runs import CORNER, measured, read, restore, settings
 
 from emgen.config import parse
@@ -9,7 +8,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.job import open_results, restore_job
 from emgen.plan import make
-from emgen.restore import Restorer, halved, operator
+from emgen.restore import Restorer, operator
 from emgen.volume import BlockStore, Volume
 
 
@@ -167,26 +166,6 @@ def test_the_operator_of_a_plan_agrees_with_its_geometry(volume):
         for index in range(len(plan.grid)):
             box = plan.grid[index].outer
             assert plan.support(box).contains(operator(plan, box).footprint)
-
-
-def test_a_batch_too_large_for_the_device_is_halved():
-    calls = []
-
-    def velocity(x, t):
-        calls.append(len(x))
-        if len(x) > 3:
-            raise torch.OutOfMemoryError("full")
-        return x * t
-
-    x = torch.randn(10, 1, 4, 4)
-    assert torch.equal(halved(velocity, x, 0.5), x * 0.5)
-    assert max(calls[-1:]) <= 3
-
-    def never(x, t):
-        raise torch.OutOfMemoryError("full")
-
-    with pytest.raises(EmgenError, match="choose a smaller"):
-        halved(never, x, 0.5)
 
 
 def test_another_block_size_stays_within_one_grey_value(volume, result, tmp_path):

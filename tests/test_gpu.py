@@ -1,0 +1,49 @@
+"""What a CUDA device computes is what a CPU does, within what rounding makes of it. `make test-gpu`."""
+
+import numpy as np
+import pytest
+import torch
+
+from emgen import noise
+from emgen.arrays import deblur, denoise, isotropic, superres
+from emgen.geometry import Box
+
+pytestmark = pytest.mark.gpu
+
+# grey values of 256: sums in another order; and eight bits of mantissa
+TOLERANCE = {"float32": 0.25, "bfloat16": 3.0}
+MODES = {
+    "isotropic": lambda y, **how: isotropic(y[::4], 4, steps=4, **how),
+    "isotropic mean": lambda y, **how: isotropic(y[::4], 4, section="mean", steps=4, **how),
+    "isotropic em-generalist": lambda y, **how: isotropic(
+        y[::4], 4, sampler="em-generalist", steps=6, **how
+    ),
+    "isotropic dps": lambda y, **how: isotropic(y[::4], 4, sampler="dps", steps=6, **how),
+    "denoise": lambda y, **how: denoise(y, 10.0, **how),
+    "denoise poisson": lambda y, **how: denoise(y, "poisson", **how),
+    "superres": lambda y, **how: superres(y, 2, **how),
+    "deblur": lambda y, **how: deblur(y, 1.5, noise=2.0, steps=4, **how),
+}
+
+
+def test_noise_is_the_same() -> None:
+    box = Box((3, 5, 7), (40, 50, 60))
+    there = noise.normal(0, 1, 2, box, "cuda").cpu()
+    assert torch.allclose(there, noise.normal(0, 1, 2, box), rtol=0, atol=5e-7)
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("mode", MODES)
+def test_voxels_are_those_of_a_cpu(mode, precision, fib25):
+    y = fib25[:12].astype(np.float32)
+    here = MODES[mode](y, precision="float32", device="cpu").mean
+    there = MODES[mode](y, precision=precision, device="cuda:0").mean
+    off = np.abs(here - there)
+    assert np.quantile(off, 0.999) < TOLERANCE[precision], off.max()
+
+
+def test_spread_and_blind_blur_are_found_there_too(fib25):
+    y = fib25[:3].astype(np.float32)
+    found = denoise(y, 12.0, samples=2, device="cuda:0")
+    assert found.std is not None and np.isfinite(found.std).all() and (found.std > 0).any()
+    assert np.isfinite(deblur(y, "blind", device="cuda:0").mean).all()
