@@ -41,7 +41,7 @@ VOXEL, SEED = VoxelSize(8, 8, 8), 0
 BLUR_NOISE = 2.0  # grey values, of what is blurred
 LEARNT = 6  # dwell-time pairs whose slow scans the prior learnt from
 BESIDE = 3  # sections on either side that ours sees
-FOCUS = (1.5, 2.5)  # pixels of blur that a defocused scan may have
+FOCUS = (2.5, 4.0)  # pixels of blur that a defocused scan may have
 AT, SIDE = slice(6, None, 12), 144  # sections that are judged, and their pixels
 
 Sections = np.ndarray
