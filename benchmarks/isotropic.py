@@ -1,11 +1,12 @@
 """Isotropic restoration against what a user would do instead, on tissue that no shipped network was trained on.
 
     python benchmarks/isotropic.py [--factors 4 8] [--sections slice mean] [--noise 0 10] [--rows linear ours ...]
-                                   [--minutes 60]
+                                   [--minutes 6] [--outputs FOLDER]
 
 Sections of the demo's FIB-SEM crop are taken away (slice) or averaged (mean), with or without noise of that many grey
 values, and restored; our networks in bfloat16. Every row is a line of isotropic.jsonl: rows that are there are not
-measured again. Ends with isotropic.md and isotropic.png.
+measured again. `--minutes` is how long the axial U-Net learns, a row for each. `--outputs` adds what other programs
+(EMDiffuse and the like) made of the measured sections: FOLDER/inputs/CELL.tif, read as FOLDER/NAME/CELL.tif. Ends with isotropic.md and isotropic.png.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import torch
 from axial_unet import operator
 from axial_unet import restore as axial_unet
 from matplotlib.figure import Figure
-from scores import Rows, coverage, demo_volume, scores
+from scores import Rows, coverage, demo_volume, others, scores
 
 from emgen import interpolate
 from emgen.arrays import isotropic
@@ -123,7 +124,8 @@ def main() -> None:
     parser.add_argument("--sections", nargs="+", default=["slice", "mean"])
     parser.add_argument("--noise", type=float, nargs="+", default=[0.0, 10.0])
     parser.add_argument("--rows", nargs="+", help="only those that begin so")
-    parser.add_argument("--minutes", type=float, default=60, help="of training the axial U-Net")
+    parser.add_argument("--minutes", type=float, default=6, help="of training the axial U-Net")
+    parser.add_argument("--outputs", type=Path, help="folder with results of other programs")
     args = parser.parse_args()
     table = Rows(HERE / "isotropic.jsonl", ("factor", "section", "noise", "row"))
     whole, neurons = demo_volume(), demo_volume("neurons")
@@ -132,15 +134,22 @@ def main() -> None:
             for factor in args.factors:
                 n = len(whole) // factor * factor
                 truth, y = whole[:n], measured(whole[:n], factor, section, noise)
-                for name, make in rows(truth, y, factor, section, noise, args.minutes).items():
+                methods = rows(truth, y, factor, section, noise, args.minutes)
+                if args.outputs:
+                    cell = f"x{factor}_{section}_noise_{noise:g}.tif"
+                    found = others(args.outputs, cell, y, truth.shape)
+                    methods |= {
+                        name: lambda image=image: (image, {}) for name, image in found.items()
+                    }
+                for name, make in methods.items():
                     key = {"factor": factor, "section": section, "noise": noise, "row": name}
                     wanted = not args.rows or name.startswith(tuple(args.rows))
                     if not wanted or not table.missing(**key):
                         continue
                     begun = time.monotonic()
-                    found, more = make()
+                    volume, more = make()
                     seconds = round(time.monotonic() - begun, 1)
-                    figures = scores(truth, found, VOXEL, neurons[:n])
+                    figures = scores(truth, volume, VOXEL, neurons[:n])
                     table.add(**key, seconds=seconds, seed=SEED, **more, **figures)
     write(table.read())
     draw(table.read(), HERE / "isotropic.png")

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 
+from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
 from emgen.intensity import Intensity
 from emgen.qc import fsc, image, segmentation
@@ -94,6 +96,34 @@ def section_scores(truth: np.ndarray, found: np.ndarray, voxel: VoxelSize) -> di
         "frc_nm": fsc.resolution(fsc.curve(total, "lateral")).value_nm,
         "power": image.power_spectrum_ratio(total, "lateral"),
     }
+
+
+def others(
+    folder: Path, file: str, measured: np.ndarray, shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """What other programs made of `measured`, which is written as FOLDER/inputs/FILE; read as FOLDER/NAME/FILE, by name.
+
+    Raises `EmgenError` where a result has another shape than `shape`.
+    """
+    inputs = folder / "inputs"
+    inputs.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(inputs / file, measured, photometric="minisblack")
+    found: dict[str, np.ndarray] = {}
+    for path in sorted(folder.glob(f"*/{file}")):
+        if path.parent == inputs:
+            continue
+        image = tifffile.imread(path).astype(np.float32)
+        if image.shape != shape:
+            raise EmgenError(
+                f"{path} has shape {image.shape}; expected {shape}, what {inputs / file} shows, restored"
+            )
+        found[path.parent.name] = image
+    if not found:
+        print(
+            f"{folder}: no results of other programs for {file}; restore {inputs / file} with SCUNet, EMDiffuse or another "
+            f"(their code and weights are not part of emgen) and save them as {folder}/NAME/{file}, shape {shape}"
+        )
+    return found
 
 
 def made_with() -> dict[str, str]:

@@ -27,12 +27,11 @@ import scipy.ndimage
 import tifffile
 from matplotlib.figure import Figure
 from PIL import Image
-from scores import Rows, coverage, demo_volume, made_with, section_scores
+from scores import Rows, coverage, demo_volume, made_with, others, section_scores
 from skimage import registration, restoration
 
 from emgen import interpolate
 from emgen.arrays import deblur, denoise, superres
-from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
 from emgen.psf import gaussian
 
@@ -315,27 +314,10 @@ def dwell_pairs(clean: str, noisy: str) -> tuple[Task, dict[str, Method]]:
 
 
 def given(folder: Path, task: Task) -> dict[str, Method]:
-    """Results of other programs for all that was measured, by the name of their folder.
-
-    Raises `EmgenError` where one has another shape.
-    """
-    found: dict[str, Method] = {}
-    expected = (len(task.volume), *task.truth.shape[1:])
-    for path in sorted(folder.glob(f"*/{task.file}")):
-        if path.parent.name == "inputs":
-            continue
-        image = tifffile.imread(path).astype(np.float32)
-        if image.shape != expected:
-            raise EmgenError(
-                f"{path} has shape {image.shape}; expected {expected}, the sections of {folder}/inputs/{task.file} restored"
-            )
-        found[path.parent.name] = lambda image=image: image[task.at]
-    if not found:
-        print(
-            f"{folder}: no results of other programs for {task.name}; restore {folder}/inputs/{task.file} with SCUNet, EMDiffuse "
-            f"or another (their code and weights are not part of emgen) and save them as {folder}/NAME/{task.file}"
-        )
-    return found
+    """Results of other programs for all that was measured, by the name of their folder."""
+    shape = (len(task.volume), *task.truth.shape[1:])
+    found = others(folder, task.file, task.volume, shape)
+    return {name: lambda image=image: image[task.at] for name, image in found.items()}
 
 
 def main() -> None:
@@ -354,9 +336,6 @@ def main() -> None:
         everything.append(dwell_pairs(*args.dwell))
     for task, methods in everything:
         if args.outputs:
-            inputs = args.outputs / "inputs"
-            inputs.mkdir(parents=True, exist_ok=True)
-            tifffile.imwrite(inputs / task.file, task.volume)
             methods |= given(args.outputs, task)
         for name, method in methods.items():
             if (args.rows and name not in args.rows) or not table.missing(task=task.name, row=name):

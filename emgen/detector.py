@@ -138,7 +138,7 @@ def correlated_noise(samples: Sequence[Grey]) -> float:
     it, the same at every grey value. It is the geometric mean of both deviations of `shared_noise`.
     """
     deviation, lowest = shared_noise(samples)
-    return (deviation * lowest) ** 0.5
+    return float((deviation * lowest) ** 0.5)
 
 
 def shared_noise(samples: Sequence[Grey]) -> tuple[float, float]:

@@ -1,0 +1,86 @@
+"""Sections that were lost: what stands in their place, against interpolation between their neighbours.
+
+    python benchmarks/lost.py
+
+Every factor-th section of the demo's FIB-SEM crop is measured, and of these one or two in a row are lost, at six places.
+Scored are the output sections that only lost ones stood for: those between the measured neighbours. Writes lost.jsonl and
+lost.md.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from isotropic import SEED, VOXEL, interpolated
+from scores import Rows, demo_volume, section_scores
+
+from emgen import lost
+from emgen.arrays import isotropic
+
+HERE, PLACES = Path(__file__).parent, 6
+
+
+def filled(y: np.ndarray, gone: tuple[int, ...], factor: int, kind: str) -> np.ndarray:
+    """Interpolation along z of what is left."""
+    return interpolated(lost.filled(y, 0, gone).astype(np.float32), factor, "slice", kind)
+
+
+def scored(truth: np.ndarray, factor: int, count: int) -> dict[str, dict[str, float | None]]:
+    """Figures of every method over all places."""
+    y = truth[::factor].astype(np.float32)
+    found: dict[str, list[np.ndarray]] = {}
+    wanted = []
+    for first in np.linspace(1, len(y) - 1 - count, PLACES).astype(int):
+        gone = tuple(range(first, first + count))
+        blank = y.copy()
+        blank[list(gone)] = 0
+        between = slice((first - 1) * factor + 1, (first + count) * factor)
+        wanted.append(truth[between])
+        ways = {
+            "linear": filled(y, gone, factor, "linear"),
+            "cubic": filled(y, gone, factor, "cubic"),
+            "ours": isotropic(blank, factor, lost=gone, seed=SEED).mean,
+            "ours, mean of 4": isotropic(blank, factor, lost=gone, seed=SEED, samples=4).mean,
+        }
+        for name, volume in ways.items():
+            found.setdefault(name, []).append(volume[between])
+    return {
+        name: section_scores(np.concatenate(wanted), np.concatenate(parts), VOXEL)
+        for name, parts in found.items()
+    }
+
+
+def main() -> None:
+    table = Rows(HERE / "lost.jsonl", ("factor", "lost", "row"))
+    whole = demo_volume()
+    for factor in (4, 8):
+        truth = whole[: len(whole) // factor * factor, :128, :128]
+        for count in (1, 2):
+            if table.missing(factor=factor, lost=count, row="linear"):
+                for name, figures in scored(truth, factor, count).items():
+                    table.add(factor=factor, lost=count, row=name, seed=SEED, **figures)
+    write(table.read())
+
+
+def write(found: list[dict]) -> None:
+    """`lost.md`."""
+    cells = list(dict.fromkeys((r["factor"], r["lost"]) for r in found))
+    names = [f"x{factor}, {count} lost" for factor, count in cells]
+    lines = [
+        "# Lost sections",
+        "",
+        "Made by `python benchmarks/lost.py` from the rows in lost.jsonl, each with its commit, seed and machine. Every 4th or 8th",
+        f"section (128 x 128 pixels) of FIB-25 training sample 2 is measured, one or two in a row are lost at {PLACES} places; the output sections",
+        "between those left. PSNR over 255 grey values, SSIM in the plane.",
+        "",
+        f"| | {' | '.join(names)} |",
+        f"|---|{'---|' * len(cells)}",
+    ]
+    for row in dict.fromkeys(r["row"] for r in found):
+        mine = {(r["factor"], r["lost"]): r for r in found if r["row"] == row}
+        figures = [f"{mine[cell]['psnr']:.2f}, {mine[cell]['ssim']:.3f}" for cell in cells]
+        lines.append(f"| {row} | {' | '.join(figures)} |")
+    (HERE / "lost.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Results of other programs, which benchmarks compare with."""
+
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from runs import ROOT
+
+from emgen.errors import EmgenError
+
+
+@pytest.fixture
+def others(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield __import__("scores").others
+    sys.modules.pop("scores", None)
+
+
+def test_results_of_other_programs_are_read_by_their_names(others, tmp_path, capsys):
+    measured = np.zeros((2, 6, 7), np.float32)
+    assert others(tmp_path, "a.tif", measured, (4, 6, 7)) == {}
+    assert "no results of other programs for a.tif" in capsys.readouterr().out
+    assert tifffile.imread(tmp_path / "inputs/a.tif").shape == measured.shape
+    (tmp_path / "EMDiffuse").mkdir()
+    result = np.ones((4, 6, 7), np.uint8)
+    tifffile.imwrite(tmp_path / "EMDiffuse/a.tif", result)
+    found = others(tmp_path, "a.tif", measured, (4, 6, 7))
+    assert list(found) == ["EMDiffuse"] and (found["EMDiffuse"] == result).all()
+
+
+def test_a_result_of_another_shape_is_refused(others, tmp_path):
+    (tmp_path / "SCUNet").mkdir()
+    tifffile.imwrite(tmp_path / "SCUNet/a.tif", np.ones((4, 6, 8), np.uint8))
+    with pytest.raises(
+        EmgenError, match=r"SCUNet/a.tif has shape \(4, 6, 8\); expected \(4, 6, 7\)"
+    ):
+        others(tmp_path, "a.tif", np.zeros((2, 6, 7), np.float32), (4, 6, 7))
