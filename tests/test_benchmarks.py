@@ -24,14 +24,16 @@ def test_results_of_other_programs_are_read_by_their_names(others, tmp_path, cap
     assert tifffile.imread(tmp_path / "inputs/a.tif").shape == measured.shape
     (tmp_path / "EMDiffuse").mkdir()
     result = np.ones((4, 6, 7), np.uint8)
-    tifffile.imwrite(tmp_path / "EMDiffuse/a.tif", result)
+    tifffile.imwrite(tmp_path / "EMDiffuse/a.tif", result, photometric="minisblack")
     found = others(tmp_path, "a.tif", measured, (4, 6, 7))
     assert list(found) == ["EMDiffuse"] and (found["EMDiffuse"] == result).all()
 
 
 def test_a_result_of_another_shape_is_refused(others, tmp_path):
     (tmp_path / "SCUNet").mkdir()
-    tifffile.imwrite(tmp_path / "SCUNet/a.tif", np.ones((4, 6, 8), np.uint8))
+    tifffile.imwrite(
+        tmp_path / "SCUNet/a.tif", np.ones((4, 6, 8), np.uint8), photometric="minisblack"
+    )
     with pytest.raises(
         EmgenError, match=r"SCUNet/a.tif has shape \(4, 6, 8\); expected \(4, 6, 7\)"
     ):
