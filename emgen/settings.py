@@ -250,6 +250,24 @@ class Restore(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _nothing_is_given_in_vain(self) -> Restore:
+        flower, default = self.sampler == "flower", type(self).model_fields
+        without_effect = {
+            "start": self.start is not None and not flower,
+            "estimator": self.estimator not in (AUTO, LINEAR) and not flower,
+            "alpha": self.alpha != default["alpha"].default and flower,
+            "psf": self.psf != default["psf"].default and self.mode != "deblur",
+            "section": self.section != default["section"].default and self.mode != "isotropic",
+        }
+        for name, vain in without_effect.items():
+            if vain:
+                raise ValueError(
+                    f"{name} has no effect with mode {self.mode} and sampler {self.sampler}; "
+                    f"remove `{name}`, or choose those that it is for (config/config.yaml says which)"
+                )
+        return self
+
     @property
     def calls(self) -> int:
         """Steps, with the sampler's own default."""

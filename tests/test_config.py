@@ -106,3 +106,19 @@ def test_a_misspelt_key_of_the_noise_is_named(noise):
         EmgenError, match=r"restore\.noise\.(gian|blck): there is no such key; did you mean"
     ):
         config.parse({"run": "a", "input": {"volume": "b"}, "restore": {"noise": noise}})
+
+
+@pytest.mark.parametrize(
+    "restore",
+    [
+        {"sampler": "dps", "start": 0.5},
+        {"sampler": "em-generalist", "estimator": "emgen-axial"},
+        {"alpha": 0.5},
+        {"mode": "denoise", "psf": {"sigma": 3}},
+        {"mode": "superres", "factor": 2, "section": "mean"},
+    ],
+    ids=["start", "estimator", "alpha", "psf", "section"],
+)
+def test_what_has_no_effect_is_refused(restore, request):
+    message = fault({**MINIMAL, "restore": restore})
+    assert f"{request.node.callspec.id} has no effect with mode" in message
