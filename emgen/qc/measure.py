@@ -219,14 +219,15 @@ def consistency(sample: Sample, degrade: Degrade, threads: int = 1) -> summary.C
                 )
         return found
 
+    deviation = plan.noise * plan.own_noise
     totals = _added(each for each in sample.map(sums, threads) if each)
     nothing = summary.ConsistencyOf(
         rmse_grey=None, bias_grey=None, relative_to_noise=None, curves={}
     )
-    restored, interpolated = [_consistent(total, plan.noise) for total in totals] or [nothing] * 2
+    restored, interpolated = [_consistent(total, deviation) for total in totals] or [nothing] * 2
     return summary.Consistency(
         sampled=sampled(sample),
-        noise_grey=plan.noise,
+        noise_grey=deviation,
         grey_range=plan.intensity.high - plan.intensity.low,
         figures=summary.Pair(restored=restored, interpolated=interpolated),
     )
