@@ -147,7 +147,11 @@ def denoisers(task: Task, sigma: float | None) -> dict[str, Method]:
         ),
         **_bm3d(task, level),
         **(_volume_denoisers(task, level) if task.neighbours else {}),
-        "ours, sections alone": lambda: task.among(lambda a: denoise(a, first), 0),
+        **(
+            {"ours, sections alone": lambda: task.among(lambda a: denoise(a, first), 0)}
+            if task.neighbours
+            else {}
+        ),
         **{
             f"ours, noise {name}": lambda noise=noise: task.among(lambda a: denoise(a, noise))
             for name, noise in own.items()
