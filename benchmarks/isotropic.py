@@ -216,9 +216,9 @@ def write(found: list[dict[str, Any]]) -> None:
         "in nm; power of the finest axial detail over the truth's (1 is right); VOI (split + merge, bits) of a fixed segmenter",
         "against the segmentation of the truth, and against the neurons; objects split and merged; share of the voxels whose truth",
         "lies within 1, 2 and 3 standard deviations of four samples (.61, .86, .94 if errors are normal and the spread is right);",
-        "seconds, of the axial U-Net with its training. Our networks in bfloat16; adapted: for 300 steps. Standard deviations are calibrated",
-        "on the measured sections. Seconds of an idle machine: x4 and x8 without noise and every axial U-Net of 6 minutes; those of 12 and 60 minutes",
-        "had one core. Read other seconds as two to three times too long.",
+        "seconds, of the axial U-Net with its training. Of means the FSC runs along 0.5 over a wide range, so that its crossing jumps.",
+        "Our networks in bfloat16; adapted: for 300 steps. Standard deviations are calibrated on the measured sections. Seconds of an idle machine: x4 and x8 without noise and every axial U-Net of 6 minutes; those of 12 and 60 minutes",
+        "had one core, or at x8 two thirds of one. Read other seconds as two to three times too long.",
     ]
     for noise, section, factor in sorted({(r["noise"], r["section"], r["factor"]) for r in found}):
         cell = [
