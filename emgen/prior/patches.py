@@ -244,7 +244,9 @@ def _part(where: str, shape: Zyx, recipe: SourceRecipe) -> Box:
 
 def _finite(where: str, voxels: Grey) -> Grey:
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        raise EmgenError(f"{where}: there are voxels that are not finite numbers (NaN or infinite)")
+        raise EmgenError(
+            f"{where}: expected finite grey values, found NaN or infinite ones; replace them"
+        )
     return voxels
 
 
