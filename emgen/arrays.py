@@ -130,10 +130,7 @@ def _restored(
         )
     measured = Array(image[None] if image.ndim == 2 else image)
     device = settings.pop("device", "cpu")
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise EmgenError(
-            f'expected a device that is there, found no CUDA device for "{device}"; use device="cpu"'
-        )
+    _refuse_missing(device)
     workers = settings.pop("workers", os.cpu_count() or 1)
     flat = settings["mode"] != "isotropic"
     block = settings.pop("block", PLANE if flat else CUBE)
@@ -167,6 +164,19 @@ def _restored(
     if image.ndim == 2:
         mean, std = mean[0], None if std is None else std[0]
     return Restored(mean, std, plan)
+
+
+def _refuse_missing(device: str) -> None:
+    """`EmgenError` unless the device is a CPU or a CUDA device that is there."""
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise EmgenError(f'expected a device "cpu" or "cuda:0", found "{device}"') from None
+    there = torch.cuda.device_count()
+    if wanted.type == "cuda" and (wanted.index or 0) >= there:
+        raise EmgenError(
+            f'expected a device that is there, found no "{device}" among {there} CUDA devices; use device="cpu"'
+        )
 
 
 def _blocks(

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from emgen.errors import EmgenError
+from emgen.tiles import fitting
 
 SHARE = 0.7  # of the free memory: convolutions want room to work in beside what they keep
-MOST = 512  # planes of a call; more is no faster
+MOST = 128  # planes of a call; more is no faster
 
 
 class Memory:
@@ -45,12 +46,12 @@ class Batches:
 
     Attributes:
         memory: of the device.
-        fits: planes of a call, by the shape of one plane.
+        fits: planes of a call, by the shape of one plane and whether gradients are kept.
     """
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-        self.fits: dict[torch.Size, int] = {}
+        self.fits: dict[tuple[torch.Size, bool], int] = {}
 
     def __call__(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """`network(x)` of planes (n, channels, height, width), batch after batch.
@@ -58,27 +59,34 @@ class Batches:
         Raises:
             EmgenError: the memory does not hold one plane.
         """
-        kind, done, results = x.shape[1:], 0, []
+        kind, done, results = (x.shape[1:], torch.is_grad_enabled()), 0, []
         while done < len(x):
             part = x[done : done + self.fits.get(kind, 1)]
-            try:
-                if kind in self.fits:
-                    results.append(network(part))
-                else:
-                    results.append(self._first(network, part))
+            found = self._tried(network, part, kind)
+            if found is not None:
+                results.append(found)
                 done += len(part)
-            except torch.OutOfMemoryError:
-                if len(part) == 1:
-                    raise EmgenError(
-                        f"one plane of {x.shape[-2]} x {x.shape[-1]} voxels does not fit the device's memory; "
-                        "choose a smaller grid.block, or a device with more"
-                    ) from None
-                self.fits[kind] = len(part) // 2
-                self.memory.release()
+                continue
+            # only here is what the call had made gone
+            self.memory.release()
+            if len(part) == 1:
+                raise EmgenError(
+                    f"the device has no memory left for one plane of {x.shape[-2]} x {x.shape[-1]} voxels; choose a smaller "
+                    "grid.block, or a device with more that nothing else works on (dps keeps all planes of a block)"
+                )
+            self.fits[kind] = len(part) // 2
         return torch.cat(results)
 
-    def _first(self, network: Callable[[Tensor], Tensor], plane: Tensor) -> Tensor:
-        result, needed = self.memory.needed(lambda: network(plane))
+    def _tried(
+        self, network: Callable[[Tensor], Tensor], part: Tensor, kind: tuple[torch.Size, bool]
+    ) -> Tensor | None:
+        """What the network makes of some planes, None where memory runs out; a first one says how many fit."""
+        try:
+            if kind in self.fits:
+                return network(part)
+            found, needed = self.memory.needed(lambda: network(part))
+        except torch.OutOfMemoryError:
+            return None
         room = int(SHARE * self.memory.free() / max(needed, 1))
-        self.fits[plane.shape[1:]] = max(1, min(room, MOST))
-        return result
+        self.fits[kind] = max(1, min(room, fitting(MOST, *part.shape[-2:])))
+        return found

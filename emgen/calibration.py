@@ -71,10 +71,11 @@ class Trial:
 def calibrate(plan: Plan, measured: Measured, device: str = "cpu", workers: int = 1) -> Calibration:
     """Try the restoration of a plan with several samples on crops of the volume's sections.
 
-    The result does not depend on blocks, jobs or workers.
+    The result does not depend on blocks, jobs or workers. There is no trial where noise that neighbours share cannot be
+    told from tissue.
     """
     trial = across(plan) if plan.config.restore.mode == "isotropic" else within(plan)
-    if trial is None:
+    if trial is None or plan.config.restore.noise == "correlated":
         return Calibration(factor=None, crops=0)
     rng = np.random.default_rng(plan.config.restore.seed)
     crops = [trial.problems(crop, rng) for crop in _crops(plan, measured, trial, rng)]
@@ -122,7 +123,7 @@ def within(plan: Plan) -> Trial | None:
     """A section between those beside it, measured once more.
 
     Blurred sections are taken with larger pixels, at which they are sharp: as tissue looks much alike at all sizes,
-    so do errors. None where they are too small, and where noise that neighbours share cannot be told from tissue.
+    so do errors. None where they are too small.
     """
     restore, coarse, shrunk = plan.config.restore, plan.scale[1], 1
     if restore.mode == "deblur":
@@ -131,7 +132,7 @@ def within(plan: Plan) -> Trial | None:
     sections = 2 * min(beside, (depth - 1) // 2) + 1
     side = min(*plan.measured_shape[1:], SIZE * shrunk) // (coarse * shrunk) * coarse
     denoising = restore.mode == "denoise"
-    if side < 8 * coarse or (denoising and restore.noise == "correlated"):
+    if side < 8 * coarse:
         return None
     trial = _on(plan, (sections, side, side), (sections, side // coarse, side // coarse))
     A, middle = operator(trial, Box.whole(trial.shape)), sections // 2

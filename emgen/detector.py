@@ -55,7 +55,8 @@ class Detector:
             case "auto":
                 return cls(typical_noise(samples), 0.0, middle)
             case "correlated":
-                level, (deviation, _) = correlated_noise(samples), shared_noise(samples)
+                deviation, lowest = shared_noise(samples)
+                level = (deviation * lowest) ** 0.5
                 found = cls.estimated(samples, middle).raised(level, samples)
                 return replace(found, own=deviation / level) if level else found
             case "poisson":
@@ -134,8 +135,7 @@ def typical_noise(samples: Sequence[Grey]) -> float:
 def correlated_noise(samples: Sequence[Grey]) -> float:
     """The level of white noise that takes as much from tissue as noise correlated between neighbouring pixels does.
 
-    Fast scans have such noise, since a detector answers slower than the beam moves on; `estimate_noise` sees a part of
-    it, the same at every grey value. It is the geometric mean of both deviations of `shared_noise`.
+    The geometric mean of both deviations of `shared_noise`.
     """
     deviation, lowest = shared_noise(samples)
     return float((deviation * lowest) ** 0.5)
@@ -144,6 +144,7 @@ def correlated_noise(samples: Sequence[Grey]) -> float:
 def shared_noise(samples: Sequence[Grey]) -> tuple[float, float]:
     """The standard deviation of noise that neighbouring pixels may share, and of white noise as strong at the lowest frequencies.
 
+    Fast scans have such noise, since a detector answers slower than the beam moves on; `estimate_noise` sees a part of it.
     What a linear prediction from pixels further away than `NEAR` leaves of a pixel is noise and the finest detail, so
     that the result is somewhat too high where there is little noise. Samples are (z, y, x), in grey values; where all
     are too small both are `typical_noise`.

@@ -52,7 +52,12 @@ def run_facts(plan: Plan, jobs: dict[str, Any]) -> dict[str, Any]:
         "key": plan.key,
         "input": {"volume": plan.config.input.volume, "fingerprint": plan.fingerprint},
         "intensity": {"low": plan.intensity.low, "high": plan.intensity.high},
-        "noise": {"sigma": plan.noise, "gain": plan.gain},
+        "noise": {
+            "sigma": plan.noise,
+            "gain": plan.gain,
+            "least": plan.least_noise,
+            "own": plan.own_noise,
+        },
         "lost": plan.lost,
         "psf": plan.psf,
         "prior": plan.prior,

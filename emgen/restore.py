@@ -108,8 +108,10 @@ class Restorer:
     @cached_property
     def batches(self) -> Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]:
         """Calls of a network on planes: in batches that fit a GPU's memory, as they come on a CPU."""
-        if self.device == "cpu":
+        if torch.device(self.device).type != "cuda":
             return lambda network, x: network(x)
+        if self.plan.config.restore.precision == "float32":
+            torch.backends.cudnn.allow_tf32 = False  # which keeps ten bits of a number
         return Batches(Memory(self.device))
 
     def network(self, x: Tensor, t: float) -> Tensor:
@@ -211,7 +213,7 @@ class Restorer:
         if restore.mode == "denoise":
             return sampler.at_noise(noise, lambda s: self._denoised(box, linear, y, beside, s))
         least = SMALLEST_NOISE if restore.mode == "deblur" else 0.0
-        sigma = self.plan.noise / self.plan.intensity.unit
+        sigma = self.plan.own_noise * self.plan.noise / self.plan.intensity.unit
         return self._within(box, linear, beside, max(sigma, least))
 
     def _denoised(
@@ -220,17 +222,18 @@ class Restorer:
         """By the estimator, as `_base` has it, where sections have neighbours; a single one is the prior's, which does it better.
 
         Noise fainter than the estimator learnt goes over to the prior, which knows all. Of noise that neighbouring pixels
-        share the prior knows nothing: a single section is then the mean of both.
+        share the prior knows nothing: a single section is then the mean of both, the prior told the level of white noise that
+        takes as much from tissue, the estimator the noise's own deviation, as it learnt.
         """
-        share = 0.0
+        share, own = 0.0, self.plan.own_noise * sigma
         if self.plan.estimator is not None:
             faintest = self.plan.estimator["training"]["sections"]["noise"][0]
             correlated = self.plan.config.restore.noise == "correlated"
             trust = 1.0 if self.plan.measured_shape[0] > 1 else ALONE if correlated else 0.0
-            share = trust * min(1.0, sigma / faintest)
+            share = trust * min(1.0, own / faintest)
         estimate = torch.zeros_like(y)
         if share > 0:
-            estimate += share * self._within(box, linear, beside, sigma)
+            estimate += share * self._within(box, linear, beside, own)
         if share < 1:
             estimate += (1 - share) * sampler.one_shot(y, sigma, self._velocities("xy"))
         return estimate
@@ -289,10 +292,8 @@ class Restorer:
     def _within(self, box: Box, linear: Tensor, y: Tensor, sigma: float) -> Tensor:
         """Sections as the estimator knows them from what was measured of them and of those beside them, with noise sigma.
 
-        Linear interpolation and measured voxels y are those of `plan.seen(box)`. Of noise that neighbouring pixels share the
-        estimator learnt the standard deviation, not the level of white noise.
+        Linear interpolation and measured voxels y are those of `plan.seen(box)`.
         """
-        sigma *= self.plan.own_noise
         seen = self.plan.seen(box)
         A, wanted = operator(self.plan, seen), box.relative_to(seen).slices[0]
         cover = torch.full_like(linear, strength(A))
@@ -318,7 +319,8 @@ class Restorer:
 
     def _sharing(self) -> tuple[int, int]:
         """Planes of a call, and threads that make calls."""
-        return (BATCH, self.workers) if self.device == "cpu" else (ALL, 1)
+        cuda = torch.device(self.device).type == "cuda"
+        return (ALL, 1) if cuda else (BATCH, self.workers)
 
     def _noise(self, y: Tensor) -> float | Tensor:
         """Standard deviation of y's noise: one number, or that of the grey value below the noise at each voxel."""

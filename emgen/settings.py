@@ -162,7 +162,8 @@ class Restore(Settings):
                 "flower: the learned estimate that sampling begins from, a shipped name or the path of a .safetensors file. auto: "
                 "emgen-axial, which interpolates between sections, for isotropic, and emgen-sections, which sees a section and "
                 "those before and behind it, for the other modes; denoise ends with it, or where there is one section only with a "
-                "single call of the prior. linear: linear interpolation; denoise is then such a call."
+                "single call of the prior (the mean of both for correlated noise). linear: linear interpolation; denoise is then such "
+                "a call."
             )
         ),
     ] = AUTO

@@ -1,5 +1,7 @@
 """Batches that fit a device's memory, with a memory of which the tests know what is free."""
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given
@@ -56,6 +58,36 @@ def test_other_planes_are_measured_anew():
     assert memory.calls == [1, 7, 1, 1, 7, 1]
 
 
+def test_calls_that_keep_gradients_are_measured_by_themselves():
+    memory = Counted(10, 7)
+    batches, x = Batches(memory), torch.zeros(9, 1, 4, 4)
+    with torch.no_grad():
+        batches(memory.network, x)
+    batches(memory.network, x)
+    assert memory.calls == [1, 7, 1, 1, 7, 1]
+
+
+def test_what_a_failed_call_had_made_is_gone_before_memory_is_given_back():
+    class Made:
+        pass
+
+    left = []
+
+    class Watched(Counted):
+        def network(self, x):
+            made = Made()
+            left.append(weakref.ref(made))
+            return super().network(x)
+
+        def release(self):
+            assert left[-1]() is None
+            super().release()
+
+    memory = Watched(3, 16)
+    Batches(memory)(memory.network, torch.zeros(9, 1, 4, 4))
+    assert memory.released == 2
+
+
 def test_out_of_memory_halves_the_batch_for_good():
     memory = Counted(3, 16)
     batches = Batches(memory)
@@ -68,11 +100,19 @@ def test_out_of_memory_halves_the_batch_for_good():
 
 def test_there_is_no_call_of_more_planes_than_pay():
     memory = Counted(10**6, 10**6)
-    Batches(memory)(memory.network, torch.zeros(MOST + 2, 1, 1, 1))
+    Batches(memory)(memory.network, torch.zeros(MOST + 2, 1, 160, 160))
     assert memory.calls == [1, MOST, 1]
+
+
+def test_large_planes_are_fewer():
+    memory = Counted(10**6, 10**6)
+    Batches(memory)(memory.network, torch.zeros(MOST, 1, 320, 320))
+    assert memory.calls == [1, MOST // 4, MOST // 4, MOST // 4, MOST // 4 - 1]
 
 
 def test_a_plane_too_large_for_the_device_is_an_error():
     memory = Counted(0, 5)
-    with pytest.raises(EmgenError, match=r"one plane of 4 x 6 voxels does not fit .* grid\.block"):
+    with pytest.raises(
+        EmgenError, match=r"no memory left for one plane of 4 x 6 voxels; .* grid\.block"
+    ):
         Batches(memory)(memory.network, torch.zeros(3, 1, 4, 6))

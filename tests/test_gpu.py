@@ -6,6 +6,7 @@ import torch
 
 from emgen import noise
 from emgen.arrays import deblur, denoise, isotropic, superres
+from emgen.batches import Batches, Memory
 from emgen.geometry import Box
 
 pytestmark = pytest.mark.gpu
@@ -20,6 +21,9 @@ MODES = {
     ),
     "isotropic dps": lambda y, **how: isotropic(y[::4], 4, sampler="dps", steps=6, **how),
     "denoise": lambda y, **how: denoise(y, 10.0, **how),
+    "isotropic gaussian": lambda y, **how: isotropic(y[::4], 4, section="gaussian", steps=4, **how),
+    "isotropic lost": lambda y, **how: isotropic(y[::2], 2, lost=(2,), steps=4, **how),
+    "denoise correlated": lambda y, **how: denoise(y, "correlated", **how),
     "denoise poisson": lambda y, **how: denoise(y, "poisson", **how),
     "superres": lambda y, **how: superres(y, 2, **how),
     "deblur": lambda y, **how: deblur(y, 1.5, noise=2.0, steps=4, **how),
@@ -40,6 +44,17 @@ def test_voxels_are_those_of_a_cpu(mode, precision, fib25):
     there = MODES[mode](y, precision=precision, device="cuda:0").mean
     off = np.abs(here - there)
     assert np.quantile(off, 0.999) < TOLERANCE[precision], off.max()
+
+
+def test_one_plane_says_what_memory_a_call_needs() -> None:
+    batches, calls = Batches(Memory("cuda:0")), []
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        calls.append(len(x))
+        return torch.nn.functional.interpolate(x, scale_factor=4).mean((2, 3))
+
+    batches(network, torch.zeros(64, 1, 128, 128, device="cuda:0"))
+    assert calls == [1, 63]
 
 
 def test_spread_and_blind_blur_are_found_there_too(fib25):
