@@ -233,7 +233,7 @@ def scaled(
     except ValueError as error:
         raise EmgenError(f"{measured.path} cannot be restored: {error}") from None
     detector = Detector.settled(noise, seen, noisy.middle)
-    intensity = noisy.narrowed(seen, detector.sigma)
+    intensity = noisy.narrowed(seen, detector.own * detector.typical(seen))
     return intensity, Detector.settled(noise, seen, intensity.middle)
 
 
