@@ -48,7 +48,9 @@ def scored(name: str, truth: np.ndarray, image: np.ndarray, facts: Facts, **more
 def sheet(rows: list[list[Panel]], path: Path, title: str, curve: Any = None) -> None:
     """Grey pictures in rows, and below them a plot that `curve` draws."""
     columns, extra = max(map(len, rows)), 1 if curve else 0
-    figure = Figure(figsize=(1.9 * columns, 2.25 * (len(rows) + 1.3 * extra)), layout="constrained")
+    height, width = rows[0][0][1].shape
+    tall = 0.35 + 1.9 * height / width
+    figure = Figure(figsize=(1.9 * columns, tall * (len(rows) + 1.3 * extra)), layout="constrained")
     figure.suptitle(title, fontsize=10)
     grid = figure.add_gridspec(
         len(rows) + extra, columns, height_ratios=[1] * len(rows) + [1.3] * extra
