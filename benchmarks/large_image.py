@@ -178,15 +178,15 @@ def write(found: list[dict[str, Any]]) -> None:
         "Made by `python benchmarks/large_image.py` from the rows in large_image.jsonl, each with its commit and machine. Denoised",
         f"through the workflow in blocks of {BLOCK} x {BLOCK}; seconds of restore jobs and, in brackets, of the whole workflow with",
         "pyramid, QC and report; peak memory of a restore job; the report's verdict on seams, and the score of the image without noise",
-        "and blocks: it is a section mirrored side by side, and where it repeats with the blocks has steps of its own (warn is above 2).",
+        "and blocks: it is a section mirrored side by side, and where it repeats with the blocks has steps of its own (warn is above 2). What has one core ran beside other work.",
         "",
-        "| pixels | seconds | megapixels per second | peak memory | PSNR, noisy and restored | seams |",
-        "|---|---|---|---|---|---|",
+        "| pixels | cores | seconds | megapixels per second | peak memory | PSNR, noisy and restored | seams |",
+        "|---|---|---|---|---|---|---|",
     ]
     for facts in sorted(found, key=lambda row: row["height"] * row["width"]):
         pixels = facts["height"] * facts["width"] / 1e6
         lines.append(
-            f"| {facts['height']} x {facts['width']} ({pixels:.0f} megapixels) | {facts['seconds_restore']:.0f} ({facts['seconds_workflow']:.0f}) "
+            f"| {facts['height']} x {facts['width']} ({pixels:.0f} megapixels) | {facts['cores']} | {facts['seconds_restore']:.0f} ({facts['seconds_workflow']:.0f}) "
             f"| {pixels / facts['seconds_restore']:.2f} | {facts['peak_memory_mb']} MB "
             f"| {facts['noisy_db']:.2f} and {facts['restored_db']:.2f} dB | {facts['checks']['seams'][0]}, {facts['own_steps']:.2f} |"
         )
