@@ -1,20 +1,17 @@
 """Denoising, super-resolution and deblurring against the classical methods, section by section.
 
     python benchmarks/sections.py [--tasks denoise superres deblur] [--rows ours ...]
-                                  [--dwell CLEAN.tif NOISY.tif] [--focus TRIO.tif] [--outputs FOLDER]
+                                  [--dwell CLEAN.tif NOISY.tif] [--outputs FOLDER]
 
 Eight sections of the demo's FIB-SEM crop, which no shipped network was trained on. All of its sections are measured, so
 that methods can see those before and behind one: ours does, and the volume rows. The parameters of the classical
 methods are the best of a range on the very sections they are measured on, which favours them; ours are the defaults.
-`--dwell` adds pairs of slow and fast scans, registered. `--focus` takes scans of one field, defocused first and sharpest
-last, and draws what deblurring makes of the first: sections_focus.png, by eye, since nobody knows the blur. `--outputs`
-adds what other programs (SCUNet, EMDiffuse and the like) made of the inputs, which are written there:
-FOLDER/inputs/TASK.tif, and read as FOLDER/NAME/TASK.tif.
+`--dwell` adds pairs of slow and fast scans, registered. `--outputs` adds what other programs (SCUNet, EMDiffuse and the
+like) made of the inputs, which are written there: FOLDER/inputs/TASK.tif, and read as FOLDER/NAME/TASK.tif.
 Every row is a line of sections.jsonl; ends with sections.md.
 """
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,9 +22,8 @@ from typing import Any
 import numpy as np
 import scipy.ndimage
 import tifffile
-from matplotlib.figure import Figure
 from PIL import Image
-from scores import Rows, coverage, demo_volume, made_with, others, section_scores
+from scores import Rows, coverage, demo_volume, others, section_scores
 from skimage import registration, restoration
 
 from emgen import interpolate
@@ -40,7 +36,6 @@ VOXEL, SEED = VoxelSize(8, 8, 8), 0
 BLUR_NOISE = 2.0  # grey values, of what is blurred
 LEARNT = 6  # dwell-time pairs whose slow scans the prior learnt from
 BESIDE = 3  # sections on either side that ours sees
-FOCUS = (2.5, 4.0)  # pixels of blur that a defocused scan may have
 AT, SIDE = slice(6, None, 12), 144  # sections that are judged, and their pixels
 
 Sections = np.ndarray
@@ -330,7 +325,6 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--rows", nargs="+", help="only these")
     parser.add_argument("--dwell", nargs=2, metavar=("CLEAN", "NOISY"))
-    parser.add_argument("--focus", type=Path)
     parser.add_argument("--outputs", type=Path, help="folder with results of other programs")
     args = parser.parse_args()
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -361,53 +355,6 @@ def main() -> None:
                 **spread,
             )
     write(table.read())
-    if args.focus:
-        focus(args.focus, HERE / "sections_focus.png")
-
-
-def focus(scans: Path, path: Path) -> None:
-    """A defocused scan, deblurred with a function fitted to it and with given ones, beside a sharp scan of the same field.
-
-    The networks learnt from the other two scans of the field, not from the defocused one.
-    """
-    first, *_, sharp = tifffile.imread(scans).astype(np.float32)
-    wide = np.s_[200:456, 300:556]
-    near = first[wide] - first[wide].mean()
-    shift = registration.phase_cross_correlation(near, sharp[wide] - sharp[wide].mean())[0]
-    place = tuple(
-        slice(int(s.start - d), int(s.stop - d)) for s, d in zip(wide, shift, strict=True)
-    )
-    truth, y = sharp[place], first[wide]
-    blind = deblur(y, "blind")
-    fitted = " x ".join(f"{s:.1f}" for s in _deviations(np.array(blind.plan.psf)))
-    # of a range, that which is most like the sharp scan
-    classical = deblurrers(Task("", truth[None], y[None], [0], neighbours=False), FOCUS[-1])
-    panels = {
-        "defocused": y,
-        f"Wiener, {FOCUS[-1]} pixels": classical["Wiener"]()[0],
-        f"Richardson-Lucy, {FOCUS[-1]}": classical["Richardson-Lucy"]()[0],
-        f"ours, blind: {fitted}": blind.mean,
-        **{f"ours, {sigma} pixels": deblur(y, sigma).mean for sigma in FOCUS},
-        "the sharpest scan": truth,
-    }
-    figure = Figure(figsize=(3.2 * len(panels), 6.6), layout="constrained")
-    for column, (name, image) in enumerate(panels.items()):
-        low, high = np.percentile(image, (0.5, 99.5))
-        for row, part in enumerate((np.s_[:, :], np.s_[64:160, 64:160])):
-            axes = figure.add_subplot(2, len(panels), 1 + column + row * len(panels))
-            axes.imshow(image[part], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-            axes.set_axis_off()
-            if row == 0:
-                axes.set_title(name, fontsize=13)
-    figure.savefig(path, dpi=100)
-    facts = {"scans": scans.name, "fitted": fitted, "panels": list(panels), **made_with()}
-    path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
-
-
-def _deviations(kernel: np.ndarray) -> np.ndarray:
-    """Standard deviations of a point spread function (y, x) along its axes, the larger first."""
-    grid = np.indices(kernel.shape).reshape(2, -1)
-    return np.sqrt(np.linalg.eigvalsh(np.cov(grid, aweights=kernel.ravel(), bias=True)))[::-1]
 
 
 def write(found: list[dict[str, Any]]) -> None:
