@@ -56,6 +56,7 @@ class Detector:
                 return cls(typical_noise(samples), 0.0, middle)
             case "correlated":
                 deviation, lowest = shared_noise(samples)
+                # white noise of this level takes as much from tissue
                 level = (deviation * lowest) ** 0.5
                 found = cls.estimated(samples, middle).raised(level, samples)
                 return replace(found, own=deviation / level) if level else found
@@ -130,15 +131,6 @@ def typical_noise(samples: Sequence[Grey]) -> float:
     """The median of all sections' noise, in grey values; samples are (z, y, x)."""
     found = [estimate_noise(section) for section in _showing(samples)]
     return float(np.median(found)) if found else 0.0
-
-
-def correlated_noise(samples: Sequence[Grey]) -> float:
-    """The level of white noise that takes as much from tissue as noise correlated between neighbouring pixels does.
-
-    The geometric mean of both deviations of `shared_noise`.
-    """
-    deviation, lowest = shared_noise(samples)
-    return float((deviation * lowest) ** 0.5)
 
 
 def shared_noise(samples: Sequence[Grey]) -> tuple[float, float]:

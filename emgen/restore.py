@@ -32,9 +32,7 @@ from emgen.prior.network import Prior
 from emgen.tiles import Plane, fitting, in_threads, planes
 
 SMALLEST_NOISE = 0.01  # of the prior's half range: operators without a closed-form prox need some
-ALONE = (
-    0.5  # share of the estimator in a single section whose noise is shared by neighbouring pixels
-)
+ALONE = 0.5  # share of the estimator in a single section whose pixels share noise
 BATCH = 8  # planes of a call on a CPU
 ALL = 1 << 20  # more than there are: on a GPU `emgen.batches` divides them
 
