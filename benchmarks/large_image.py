@@ -178,7 +178,7 @@ def write(found: list[dict[str, Any]]) -> None:
         "Made by `python benchmarks/large_image.py` from the rows in large_image.jsonl, each with its commit and machine. Denoised",
         f"through the workflow in blocks of {BLOCK} x {BLOCK}; seconds of restore jobs and, in brackets, of the whole workflow with",
         "pyramid, QC and report; peak memory of a restore job; the report's verdict on seams, and the score of the image without noise",
-        "and blocks: it is a section mirrored side by side, and where it repeats with the blocks has steps of its own (warn is above 2). What has one core ran beside other work.",
+        "and blocks: it is a section mirrored side by side, and where it repeats with the blocks has steps of its own (warn is above 2).",
         "",
         "| pixels | cores | seconds | megapixels per second | peak memory | PSNR, noisy and restored | seams |",
         "|---|---|---|---|---|---|---|",
