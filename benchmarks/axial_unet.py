@@ -11,10 +11,10 @@ import time
 import numpy as np
 import torch
 
-from emgen.intensity import Intensity
-from emgen.operators import Gaussian, Mean, Operator, Slice
-from emgen.prior import interpolation
-from emgen.prior.estimator import Estimator, stacked
+from emgen.networks.estimator import Estimator, context_stack
+from emgen.physics.operators import Gaussian, Mean, Operator, Slice
+from emgen.training.tasks import axial as interpolation
+from emgen.volumes.intensity import Intensity
 
 SIZE, BATCH, RATE, AVERAGE = 64, 16, 5e-4, 0.998
 FAST = torch.cpu.get_capabilities().get(
@@ -35,7 +35,7 @@ def restore(
     found = []
     with torch.inference_mode():
         for turn in (lambda x: x, lambda x: x.transpose(1, 2)):
-            planes = stacked(turn(inputs[0]), turn(inputs[1]), 0)
+            planes = context_stack(turn(inputs[0]), turn(inputs[1]), 0)
             sigma = noise / scale.unit
             parts = torch.cat([network.plane(part, sigma) for part in planes.split(8)])
             found.append(turn(parts[:, 0].transpose(0, 1)))

@@ -5,7 +5,7 @@
 All on the demo's FIB-SEM crop, which no shipped network was trained on, 8 nm pixels, seed 0; figures beside the
 pictures are PSNR over 255 grey values and SSIM, resolution is Fourier ring correlation at 0.5. The numbers are written
 beside the picture as JSON. The supplement finds a step size of 15 best for dps, the released
-programs take 0.3 to 1, and do not say of what norm; ours is that of `emgen.sampler.dps`, so that only the shape of the
+programs take 0.3 to 1, and do not say of what norm; ours is that of `emgen.sampling.samplers.dps`, so that only the shape of the
 sweep compares.
 """
 
@@ -24,9 +24,9 @@ from PIL import Image
 from scores import demo_volume, made_with, scores, section_scores
 from sections import Task, deblurrers
 
-from emgen import interpolate
 from emgen.arrays import deblur, denoise, isotropic, superres
 from emgen.geometry import Box, VoxelSize
+from emgen.physics import interpolation
 
 VOXEL, SEED = VoxelSize(8, 8, 8), 0
 Panel = tuple[str, np.ndarray]
@@ -134,7 +134,7 @@ def superresolution(path: Path, facts: Facts) -> None:
         y = truth.reshape(n, factor, n, factor).mean((1, 3))
         middle = (factor - 1) / 2
         image = Image.fromarray(y, mode="F").resize((120, 120), Image.Resampling.LANCZOS)
-        cubic = interpolate.cubic(
+        cubic = interpolation.cubic(
             y[None],
             Box((0, 0, 0), (1, n, n)),
             Box((0, 0, 0), (1, 120, 120)),

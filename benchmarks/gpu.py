@@ -23,10 +23,10 @@ from scores import demo_volume, made_with
 from torch.utils.flop_counter import FlopCounterMode
 
 from emgen.arrays import isotropic
-from emgen.prior.checkpoint import load, save
-from emgen.prior.network import Prior
-from emgen.prior.recipe import read
-from emgen.tiles import origins
+from emgen.networks.checkpoint import load, save
+from emgen.networks.prior import Prior
+from emgen.sampling.tiles import origins
+from emgen.training.recipe import read
 
 HERE, FACTOR, SEED = Path(__file__).parent, 4, 0
 PUBLISHED = HERE.parent / "config/prior/em-generalist.yaml"

@@ -22,9 +22,9 @@ from axial_unet import restore as axial_unet
 from matplotlib.figure import Figure
 from scores import Rows, coverage, demo_volume, others, scores
 
-from emgen import interpolate
 from emgen.arrays import isotropic
 from emgen.geometry import Box, VoxelSize
+from emgen.physics import interpolation
 
 HERE = Path(__file__).parent
 VOXEL = VoxelSize(8, 8, 8)
@@ -45,7 +45,7 @@ def interpolated(y: np.ndarray, factor: int, section: str, kind: str) -> np.ndar
     if kind == "nearest":
         place = np.clip(np.rint((np.arange(A.shape[0]) - A.centre[0]) / factor), 0, len(y) - 1)
         return y[place.astype(int)]
-    how = interpolate.linear if kind == "linear" else interpolate.cubic
+    how = interpolation.linear if kind == "linear" else interpolation.cubic
     return how(y, Box.whole(A.measured_shape), Box.whole(A.shape), A.scale, A.centre)
 
 
@@ -58,10 +58,10 @@ def rows(
     def ours(**settings: Any) -> tuple[np.ndarray, dict[str, Any]]:
         settings = {"noise": noise, "seed": SEED, "precision": "bfloat16", **settings}
         found = isotropic(y, factor, section=section, block=shape, **settings)
-        more: dict[str, Any] = {"steps": found.plan.config.restore.calls}
+        more: dict[str, Any] = {"steps": found.plan.config.restore.steps_or_default}
         if found.std is not None:
             more["coverage"] = coverage(
-                truth, found.mean, found.std, found.plan.config.restore.wider
+                truth, found.mean, found.std, found.plan.config.restore.error_variance_ratio
             )
         return found.mean, more
 
@@ -93,8 +93,8 @@ def adapted(y: np.ndarray, factor: int, noise: float) -> str:
     """The prior fine-tuned on the measured sections for 300 steps."""
     import tempfile
 
-    from emgen.prior.adapt import adapt
-    from emgen.volume import Volume
+    from emgen.training.adapt import adapt
+    from emgen.volumes.volume import Volume
 
     folder = Path(tempfile.mkdtemp())
     volume = Volume.create(

@@ -22,11 +22,11 @@ import yaml
 from matplotlib.figure import Figure
 from scores import RANGE, Rows, demo_volume
 
+from emgen.config.restore import LEARNED
 from emgen.geometry import Box, VoxelSize
-from emgen.intensity import store
 from emgen.qc import seams
-from emgen.settings import LEARNED
-from emgen.volume import Volume
+from emgen.volumes.intensity import store
+from emgen.volumes.volume import Volume
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parent.parent
 NOISE, SEED, BLOCK = 15.0, 0, 512

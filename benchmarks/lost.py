@@ -13,8 +13,8 @@ import numpy as np
 from isotropic import SEED, VOXEL, interpolated
 from scores import Rows, demo_volume, section_scores
 
-from emgen import lost
 from emgen.arrays import isotropic
+from emgen.physics import missing
 
 HERE, PLACES, SIDE = Path(__file__).parent, 4, 96
 BESIDE = 3  # measured sections on either side that are restored with them
@@ -22,7 +22,7 @@ BESIDE = 3  # measured sections on either side that are restored with them
 
 def filled(y: np.ndarray, gone: tuple[int, ...], factor: int, kind: str) -> np.ndarray:
     """Interpolation along z of what is left."""
-    return interpolated(lost.filled(y, 0, gone).astype(np.float32), factor, "slice", kind)
+    return interpolated(missing.fill_missing(y, 0, gone).astype(np.float32), factor, "slice", kind)
 
 
 def scored(truth: np.ndarray, factor: int, count: int) -> dict[str, dict[str, float | None]]:

@@ -13,9 +13,9 @@ import tifffile
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.intensity import Intensity
 from emgen.qc import fsc, image, segmentation
-from emgen.volume import Volume
+from emgen.volumes.intensity import Intensity
+from emgen.volumes.volume import Volume
 
 DEMO = Path(__file__).parent.parent / "demo"
 RANGE = 255.0  # of grey values, for PSNR and SSIM
@@ -72,7 +72,7 @@ def _segmented(voxels: bytes, shape: tuple[int, ...], voxel: VoxelSize) -> np.nd
 
 
 def coverage(truth: np.ndarray, mean: np.ndarray, std: np.ndarray, wider: float) -> list[float]:
-    """Shares of the voxels that vary whose truth lies within 1, 2 and 3 standard deviations, see `Restore.wider`.
+    """Shares of the voxels that vary whose truth lies within 1, 2 and 3 standard deviations, see `Restore.error_variance_ratio`.
 
     With few samples the deviation itself is uncertain: were errors normal and the spread right, they would be those
     of Student's t with samples - 1 degrees of freedom.

@@ -26,10 +26,10 @@ from PIL import Image
 from scores import Rows, coverage, demo_volume, others, section_scores
 from skimage import registration, restoration
 
-from emgen import interpolate
 from emgen.arrays import deblur, denoise, superres
 from emgen.geometry import Box, VoxelSize
-from emgen.psf import gaussian
+from emgen.physics import interpolation
+from emgen.physics.psf import gaussian
 
 HERE = Path(__file__).parent
 VOXEL, SEED = VoxelSize(8, 8, 8), 0
@@ -80,12 +80,12 @@ class Task:
     def file(self) -> str:
         return f"{self.name.replace(' ', '_').replace(',', '')}.tif"
 
-    def among(self, restored: Callable[[Sections], Any], beside: int = BESIDE) -> Result:
+    def resolve_missing(self, restored: Callable[[Sections], Any], beside: int = BESIDE) -> Result:
         """What is made of every judged section between those beside it, by a function of `emgen.arrays`."""
         beside = beside if self.neighbours else 0
         found = [restored(self.volume[k - beside : k + beside + 1]) for k in self.at]
         std = None if found[0].std is None else np.stack([each.std[beside] for each in found])
-        wider = found[0].plan.config.restore.wider
+        wider = found[0].plan.config.restore.error_variance_ratio
         return Result(np.stack([each.mean[beside] for each in found]), std, wider)
 
 
@@ -208,8 +208,8 @@ def enlargers(task: Task, factor: int) -> dict[str, Method]:
         return np.stack([np.asarray(a.resize((width, height), kind)) for a in images])
 
     return {
-        "linear": lambda: resized(interpolate.linear),
-        "cubic": lambda: resized(interpolate.cubic),
+        "linear": lambda: resized(interpolation.linear),
+        "cubic": lambda: resized(interpolation.cubic),
         "Lanczos": lanczos,
         "ours, sections alone": lambda: task.among(lambda a: superres(a, factor), 0),
         "ours": lambda: task.among(lambda a: superres(a, factor)),
@@ -345,7 +345,11 @@ def main() -> None:
             voxel = VOXEL if task.neighbours else VoxelSize(5, 5, 5)
             spread = {}
             if result.std is not None:
-                spread = {"covered": coverage(task.truth, result.mean, result.std, result.wider)}
+                spread = {
+                    "covered": coverage(
+                        task.truth, result.mean, result.std, result.error_variance_ratio
+                    )
+                }
             table.add(
                 task=task.name,
                 row=name,

@@ -3,7 +3,7 @@
     python benchmarks/speed.py [--size 96] [--factor 4]
 
 One run, one network, the same weights and the same two threads: EM Generalist's loop takes planes one by one for 100
-steps from noise (method of its released code, written anew: `emgen.sampler.em_generalist`); ours shares batches of
+steps from noise (method of its released code, written anew: `emgen.sampling.samplers.em_generalist`); ours shares batches of
 planes between threads, and begins from linear interpolation (the same network and nothing else) or from the learned one.
 bfloat16 only where the processor has it. Writes speed.json and speed.md.
 """
@@ -24,14 +24,15 @@ from axial_unet import FAST
 from isotropic import measured
 from scores import RANGE, demo_volume, made_with
 
-from emgen import noise, sampler
 from emgen.arrays import isotropic
 from emgen.geometry import Box
-from emgen.intensity import Intensity
-from emgen.operators import Slice
-from emgen.prior.checkpoint import load
+from emgen.networks.checkpoint import load
+from emgen.physics.operators import Slice
 from emgen.qc.image import psnr
-from emgen.tiles import planes
+from emgen.sampling import philox as noise
+from emgen.sampling import samplers as sampler
+from emgen.sampling.tiles import planes
+from emgen.volumes.intensity import Intensity
 
 HERE, SEED, THREADS = Path(__file__).parent, 0, os.cpu_count() or 1
 
@@ -137,10 +138,10 @@ def _row(name: str, truth: np.ndarray, found: np.ndarray, spent: float) -> dict[
 
 def shares(truth: np.ndarray, factor: int, steps: int = 8) -> dict[str, float]:
     """Seconds of one restoration on one thread, by what they were spent on."""
-    import emgen.restore as module
-    from emgen.operators.averaging import Averaging
-    from emgen.prior.estimator import Estimator
-    from emgen.prior.network import Prior
+    import emgen.run.restore as module
+    from emgen.networks.estimator import Estimator
+    from emgen.networks.prior import Prior
+    from emgen.physics.operators.averaging import Averaging
 
     spent: dict[str, float] = defaultdict(float)
 

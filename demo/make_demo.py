@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 
 from emgen.geometry import Box, VoxelSize
-from emgen.volume import Volume
+from emgen.volumes.volume import Volume
 
 FACTOR, CROP = 6, Box((0, 40, 40), (96, 200, 200))
 VOXEL = VoxelSize(8, 8, 8)

@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from emgen.geometry import Box
-from emgen.plan import Plan
-from emgen.volume import Volume
+from emgen.run.plan import Plan
+from emgen.volumes.volume import Volume
 
 ROW = 80
 
@@ -20,7 +20,9 @@ def main(run: Path = Path("results/demo"), target: Path = Path("docs/demo.png"))
     box = Box((0, ROW, 0), (plan.shape[0], ROW + 1, plan.shape[2]))
     measured = Volume.open(plan.config.input.volume)
     sections = {
-        "input, every 6th section": measured.read(plan.support(box))[:, 0].repeat(6, axis=0),
+        "input, every 6th section": measured.read(plan.interpolation_support(box))[:, 0].repeat(
+            6, axis=0
+        ),
         "linear interpolation": plan.interpolated(measured, box)[:, 0],
         "emgen": Volume.open(run / "restored.ome.zarr").read(box)[:, 0],
         "what was really there": Volume.open(str(plan.config.qc.reference)).read(box)[:, 0],

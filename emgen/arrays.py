@@ -14,18 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from emgen.blind import measure
-from emgen.calibration import calibrate
-from emgen.config import parse
-from emgen.draft import draft, refuse_wide
+from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
-from emgen.grid import Block
-from emgen.intensity import store
-from emgen.plan import Plan, make
-from emgen.psf import checked, nested
-from emgen.restore import Restorer
-from emgen.stitch import blend
+from emgen.physics.psf import checked, nested
+from emgen.run.blind import measure
+from emgen.run.calibration import calibrate
+from emgen.run.plan import Plan, make
+from emgen.run.resolve import draft, refuse_wide
+from emgen.run.restore import Restorer
+from emgen.run.stitch import blend
+from emgen.volumes.grid import Block
+from emgen.volumes.intensity import store
 
 Voxels = npt.NDArray[Any]
 NAME = "array"
@@ -35,7 +35,7 @@ CUBE, PLANE = (128, 128, 128), (1, 512, 512)  # voxels of a block, of volumes an
 
 @dataclass(frozen=True)
 class Array:
-    """A measured volume (z, y, x) in memory, in place of an `emgen.volume.Volume`."""
+    """A measured volume (z, y, x) in memory, in place of an `emgen.volumes.volume.Volume`."""
 
     voxels: Voxels
     voxel: VoxelSize = ISOTROPIC
@@ -63,7 +63,7 @@ class Restored:
         mean: restored grey values, of the posterior's mean where there are several samples; the input's type, or
             float32 for floats.
         std: standard deviation of the samples in grey values (float32), calibrated on the volume's own sections
-            (`emgen.calibration`); None for one sample.
+            (`emgen.run.calibration`); None for one sample.
         plan: what was decided on the way: scaling, noise, lost sections, point spread function.
     """
 
@@ -147,7 +147,7 @@ def _restored(
     if config.restore.adapt.steps:
         raise EmgenError(
             "adapt: an array is restored with a prior that is there, and none was adapted to it; adapt one with "
-            "emgen.prior.adapt.adapt, or through the workflow, and give the path of its weights as `prior`"
+            "emgen.training.adapt.adapt, or through the workflow, and give the path of its weights as `prior`"
         )
     found = draft(config, measured, None if kernel is None else nested(checked(kernel, "psf")))
     plan = make(found)
@@ -182,7 +182,7 @@ def _refuse_missing(device: str) -> None:
 def _blocks(
     plan: Plan, restorer: Restorer, measured: Array, factor: float
 ) -> tuple[Voxels, npt.NDArray[np.float32] | None]:
-    """Every block restored, and blended as `emgen.stitch` does; the spread times `factor`."""
+    """Every block restored, and blended as `emgen.run.stitch` does; the spread times `factor`."""
     threads, grid = torch.get_num_threads(), plan.grid
     torch.set_num_threads(1)  # as in the workflow: the order of every sum is fixed
     try:

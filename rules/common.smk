@@ -8,11 +8,11 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from emgen import __version__
-from emgen.config import parse as parse_settings
+from emgen.config.run import parse as parse_settings
 from emgen.errors import EmgenError
-from emgen.draft import draft
-from emgen.plan import refuse_other_settings
-from emgen.pyramid import factors
+from emgen.run.resolve import draft
+from emgen.run.plan import refuse_other_settings
+from emgen.volumes.pyramid import factors
 
 try:
     CONFIG = parse_settings(config)

@@ -6,7 +6,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from emgen.errors import EmgenError
-from emgen.prior.recipe import read
+from emgen.training.recipe import read
 
 RECIPE = Path(config["recipe"])
 try:

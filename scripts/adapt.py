@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from emgen.job import claimed_device
-from emgen.log import logged
-from emgen.prior.adapt import adapt
+from emgen.run.job import claimed_device
+from emgen.run.log import logged
+from emgen.training.adapt import adapt
 
 params, output = snakemake.params, snakemake.output
 

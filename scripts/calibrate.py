@@ -1,10 +1,10 @@
 """Try the restoration on the input's own sections: by how much does the spread of samples fall short of the error?"""
 
-from emgen.calibration import calibrate
-from emgen.job import claimed_device
-from emgen.log import logged
-from emgen.plan import Plan
-from emgen.volume import Volume
+from emgen.run.calibration import calibrate
+from emgen.run.job import claimed_device
+from emgen.run.log import logged
+from emgen.run.plan import Plan
+from emgen.volumes.volume import Volume
 
 with logged(snakemake.log[0]), claimed_device() as device:
     plan = Plan.read(snakemake.input.plan)

@@ -3,11 +3,11 @@
 import torch
 
 from emgen.geometry import Box
-from emgen.log import logged
-from emgen.plan import Plan
 from emgen.qc.measure import Grey, consistency
 from emgen.qc.sample import Sample
-from emgen.restore import operator
+from emgen.run.log import logged
+from emgen.run.plan import Plan
+from emgen.run.restore import operator
 
 with logged(snakemake.log[0]):
     torch.set_num_threads(1)  # tiles are shared out to threads

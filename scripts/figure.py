@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from emgen.log import logged
+from emgen.run.log import logged
 
 with logged(snakemake.log[0]):
     sys.path.insert(0, str(snakemake.params.benchmarks))

@@ -1,9 +1,9 @@
 """Fourier shell correlation of the result and of linear interpolation with the reference."""
 
-from emgen.log import logged
-from emgen.plan import Plan
 from emgen.qc.measure import fsc
 from emgen.qc.sample import Sample
+from emgen.run.log import logged
+from emgen.run.plan import Plan
 
 with logged(snakemake.log[0]):
     sample = Sample.of(Plan.read(snakemake.input.plan), snakemake.params.volume)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from emgen.config import parse
-from emgen.draft import draft
-from emgen.log import logged
-from emgen.plan import create_output, make
+from emgen.config.run import parse
+from emgen.run.log import logged
+from emgen.run.plan import create_output, make
+from emgen.run.resolve import draft
 
 with logged(snakemake.log[0]):
     found = draft(parse(snakemake.params.settings))

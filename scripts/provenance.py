@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from emgen.log import logged
-from emgen.plan import Plan
-from emgen.provenance import write
+from emgen.run.log import logged
+from emgen.run.plan import Plan
+from emgen.run.provenance import write
 
 with logged(snakemake.log[0]):
     jobs = json.loads(Path(snakemake.input.restored).read_text())

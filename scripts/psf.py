@@ -4,12 +4,12 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from emgen.blind import measure
-from emgen.config import parse
-from emgen.draft import draft
-from emgen.job import claimed_device
-from emgen.log import logged
-from emgen.plan import make
+from emgen.config.run import parse
+from emgen.run.blind import measure
+from emgen.run.job import claimed_device
+from emgen.run.log import logged
+from emgen.run.plan import make
+from emgen.run.resolve import draft
 
 with logged(snakemake.log[0]), claimed_device() as device:
     found = draft(parse({"run": "psf", **snakemake.params.settings}))

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from emgen.log import logged
-from emgen.pyramid import build
+from emgen.run.log import logged
+from emgen.volumes.pyramid import build
 
 with logged(snakemake.log[0]):
     run, level = Path(snakemake.input.plan).parent, int(snakemake.wildcards.level)

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from emgen.log import logged
-from emgen.plan import Plan
 from emgen.qc import report
 from emgen.qc.measure import uncertainty
 from emgen.qc.sample import Sample
-from emgen.qc.summary import PARTS, Calibration
+from emgen.qc.summary import PARTS
 from emgen.qc.verdict import summarise
-from emgen.volume import Volume
+from emgen.run.log import logged
+from emgen.run.plan import Plan
+from emgen.run.trial_facts import Calibration
+from emgen.volumes.volume import Volume
 
 with logged(snakemake.log[0]):
     given = dict(snakemake.input.items())

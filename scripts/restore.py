@@ -7,9 +7,9 @@ import socket
 import time
 from pathlib import Path
 
-from emgen.job import claimed_device, restore_job
-from emgen.log import logged
-from emgen.plan import Plan
+from emgen.run.job import claimed_device, restore_job
+from emgen.run.log import logged
+from emgen.run.plan import Plan
 
 with logged(snakemake.log[0]), claimed_device() as device:
     begun = time.monotonic()

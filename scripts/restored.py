@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from emgen.log import logged
-from emgen.plan import Plan
+from emgen.run.log import logged
+from emgen.run.plan import Plan
 
 with logged(snakemake.log[0]):
     plan = Plan.read(snakemake.input.plan)

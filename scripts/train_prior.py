@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 
 from emgen.errors import EmgenError
-from emgen.log import logged
-from emgen.prior.recipe import read
-from emgen.prior.training import launcher, train
+from emgen.run.log import logged
+from emgen.training.loop import launcher, train
+from emgen.training.recipe import read
 
 params, output, folder = snakemake.params, snakemake.output, Path(snakemake.params.folder)
 command = ["-m", "emgen.cli", "train", str(snakemake.input.recipe), "--output", str(folder)]

@@ -8,7 +8,7 @@ from runs import ROOT
 from scipy.ndimage import gaussian_filter
 
 from emgen.geometry import Box
-from emgen.volume import Volume
+from emgen.volumes.volume import Volume
 
 # A deadline measures the machine, not the code.
 settings.register_profile("emgen", deadline=None)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.sources import Source, open_source
+from emgen.volumes.sources import Source, open_source
 
 Array = npt.NDArray[Any]
 SHAPE = (5, 17, 23)

@@ -17,9 +17,9 @@ import torch
 
 from emgen import arrays
 from emgen.geometry import Box
-from emgen.plan import METHOD
-from emgen.psf import gaussian
-from emgen.volume import Volume
+from emgen.physics.psf import gaussian
+from emgen.run.plan import METHOD
+from emgen.volumes.volume import Volume
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -74,8 +74,16 @@ RUNS: dict[str, tuple[str, dict[str, Any], str]] = {
     "denoise, em-generalist": ("denoise", {"sampler": "em-generalist", "steps": 6}, "white"),
     "denoise, dps": ("denoise", {"sampler": "dps", "steps": 6}, "white"),
     "superres 2": ("superres", {"factor": 2}, ""),
-    "superres 3, noise, two samples": ("superres", {"factor": 3, "noise": 6.0, "samples": 2}, "white"),
-    "superres 2, em-generalist": ("superres", {"factor": 2, "sampler": "em-generalist", "steps": 6}, ""),
+    "superres 3, noise, two samples": (
+        "superres",
+        {"factor": 3, "noise": 6.0, "samples": 2},
+        "white",
+    ),
+    "superres 2, em-generalist": (
+        "superres",
+        {"factor": 2, "sampler": "em-generalist", "steps": 6},
+        "",
+    ),
     "deblur": ("deblur", {"psf": 1.5, "steps": 3}, ""),
     "deblur, turned, poisson": ("deblur", {"psf": TURNED, "noise": "poisson", "steps": 3}, "shot"),
     "deblur, kernel, lost": ("deblur", {"psf": gaussian(1.2, 1.2), "steps": 3, "lost": (2,)}, ""),
@@ -87,7 +95,9 @@ def processor() -> str:
     """What decides the last bits of a float: the processor and the version of torch."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    facts = dict(reversed([re.split(r"\s*:\s*", line, maxsplit=1) for line in lines if ":" in line]))
+    facts = dict(
+        reversed([re.split(r"\s*:\s*", line, maxsplit=1) for line in lines if ":" in line])
+    )
     names = ("model name", "cpu family", "model", "stepping")
     kind = ", ".join(facts.get(name, "") for name in names) if facts else platform.processor()
     return f"{kind}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
@@ -139,7 +149,9 @@ def main() -> None:
     fresh = {f"{name}: {field}": v for name in RUNS for field, v in restored(name).items()}
     if FACTS.exists():
         before, kept = json.loads(FACTS.read_text()), golden()
-        changed = [key for key in kept if key in fresh and not np.array_equal(kept[key], fresh[key])]
+        changed = [
+            key for key in kept if key in fresh and not np.array_equal(kept[key], fresh[key])
+        ]
         if changed and before["processor"] == processor() and before["method"] == METHOD:
             sys.exit(f"voxels differ while METHOD is still {METHOD}: raise it first ({changed})")
     np.savez_compressed(ARRAYS, **fresh)

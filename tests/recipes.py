@@ -2,7 +2,7 @@
 
 import yaml
 
-from emgen.prior.recipe import Recipe
+from emgen.training.recipe import Recipe
 
 SMALL = {
     "network": {"channels": [8, 16], "layers": 1},

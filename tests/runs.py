@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from emgen.config import parse
-from emgen.draft import draft
+from emgen.config.run import parse
 from emgen.geometry import Box
-from emgen.job import restore_job
-from emgen.plan import Plan, create_output, make
-from emgen.stitch import write_cores
-from emgen.volume import Volume
+from emgen.run.job import restore_job
+from emgen.run.plan import Plan, create_output, make
+from emgen.run.resolve import draft
+from emgen.run.stitch import write_cores
+from emgen.volumes.volume import Volume
 
 ROOT = Path(__file__).parent.parent
 CORNER = Box((0, 30, 40), (6, 70, 80))

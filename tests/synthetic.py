@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import scipy.ndimage
 
-from emgen.config import parse
+from emgen.config.run import parse
 from emgen.geometry import Box, VoxelSize
-from emgen.intensity import Intensity, store
-from emgen.plan import Plan
 from emgen.qc.sample import Sample
-from emgen.volume import Volume
+from emgen.run.plan import Plan
+from emgen.volumes.intensity import Intensity, store
+from emgen.volumes.volume import Volume
 
 SHAPE, FACTOR = (24, 32, 40), 4
 VOXEL = VoxelSize(8, 8, 8)
@@ -68,8 +68,8 @@ def run(
         intensity=Intensity.of([truth]),
         noise=noise,
         gain=0.0,
-        least_noise=0.0,
-        own_noise=1.0,
+        noise_floor=0.0,
+        correlation_ratio=1.0,
         lost=(),
         psf=None,
         prior={"name": "none", "sha256": "0" * 64},

@@ -10,18 +10,18 @@ import pytest
 import scipy.ndimage
 from runs import measured, settings, snakemake
 
-from emgen.config import parse
-from emgen.detector import typical_noise
-from emgen.draft import draft
+from emgen.config.restore import Noise
+from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.plan import make
-from emgen.prior import progress
-from emgen.prior.adapt import adapt, recipe
-from emgen.prior.card import resolve
-from emgen.prior.patches import Source
-from emgen.settings import Noise
-from emgen.volume import Volume
+from emgen.networks.card import resolve
+from emgen.physics.noise_model import typical_noise
+from emgen.run.plan import make
+from emgen.run.resolve import draft
+from emgen.training import progress
+from emgen.training.adapt import adapt, recipe
+from emgen.training.patches import Source
+from emgen.volumes.volume import Volume
 
 STEPS = {"steps": 4}
 
@@ -95,7 +95,7 @@ def test_another_adaptation_for_other_noise(volume):
 
 @pytest.mark.parametrize("noise", [0.0, 10.0, "poisson", "correlated", Noise(gain=2, black=9)])
 def test_it_learns_at_the_contrast_at_which_it_restores(tmp_path, monkeypatch, noise):
-    from emgen.prior import adapt as module
+    from emgen.training import adapt as module
 
     rng = np.random.default_rng(0)
     smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(8, 60, 60)), (0, 2, 2))
@@ -121,7 +121,7 @@ def test_voxels_that_say_nothing_are_refused(tmp_path):
 
 @pytest.mark.parametrize("noise", [10.0, "poisson", Noise(gain=0.8, sigma=3)])
 def test_noise_as_the_settings_say_it_is_not_learnt(volume, tmp_path, monkeypatch, noise):
-    from emgen.prior import adapt as module
+    from emgen.training import adapt as module
 
     made = []
     monkeypatch.setattr(module, "train", lambda found, *_, **__: made.append(found) or 1 / 0)
@@ -160,8 +160,8 @@ def test_a_prior_adapted_to_other_voxels_is_refused(volume, tmp_path):
 
 
 def test_it_goes_on_where_it_was_stopped(volume, tmp_path, monkeypatch, capsys):
-    from emgen.prior import adapt as module
-    from emgen.prior.state import State
+    from emgen.training import adapt as module
+    from emgen.training.state import State
 
     def often(*arguments):
         return recipe(*arguments).model_copy(update={"checkpoint_minutes": 1e-9})

@@ -6,8 +6,8 @@ from runs import measured, restore, settings
 from emgen.arrays import deblur, denoise, isotropic, superres
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.psf import gaussian
-from emgen.volume import Volume
+from emgen.physics.psf import gaussian
+from emgen.volumes.volume import Volume
 
 
 def psnr(found, truth):

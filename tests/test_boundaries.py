@@ -20,61 +20,71 @@ MODULES = sorted((ROOT / "emgen").rglob("*.py"))
 RULES = sorted((ROOT / "rules").glob("*.smk"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 
-# library: the modules of emgen that may import it
+# library: the rooms and modules of emgen that may import it
 HOMES = {
     "snakemake": (),
-    "zarr": ("volume",),
-    "tensorstore": ("volume",),
+    "zarr": ("volumes",),
+    "tensorstore": ("volumes",),
     "torch": (
-        "prior",
-        "operators",
-        "sampler",
-        "diffusion",
-        "tiles",
-        "batches",
-        "noise",
-        "restore",
-        "job",
-        "blind",
-        "calibration",
+        "networks",
+        "training",
+        "physics.operators",
+        "sampling",
+        "modes",
+        "run.restore",
+        "run.job",
+        "run.blind",
+        "run.calibration",
         "arrays",
     ),
-    "safetensors": ("prior",),
-    "diffusers": ("prior.network",),
-    "matplotlib": ("qc.figures", "qc.report", "prior.progress"),
-    "accelerate": ("prior.training",),
+    "safetensors": ("networks", "training"),
+    "diffusers": ("networks.prior",),
+    "matplotlib": ("qc.figures", "qc.report", "training.progress"),
+    "accelerate": ("training.loop",),
     "jinja2": ("qc.report",),
     "elf": ("qc.segmentation",),
     "bioimage_cpp": ("qc.segmentation",),
 }
 WITHOUT_TORCH = (
     "config",
-    "draft",
     "geometry",
-    "grid",
-    "importers",
-    "intensity",
-    "plan",
-    "prior.datasets",
-    "provenance",
-    "pyramid",
+    "networks.card",
+    "physics.missing",
+    "physics.noise_model",
     "qc.report",
-    "stitch",
-    "volume",
+    "run.plan",
+    "run.provenance",
+    "run.resolve",
+    "run.stitch",
+    "training.datasets",
+    "volumes.grid",
+    "volumes.importers",
+    "volumes.intensity",
+    "volumes.pyramid",
+    "volumes.volume",
+)
+# lowest first: a room may use those below it
+FLOORS = (
+    "errors",
+    "geometry",
+    "config",
+    "volumes",
+    "physics",
+    "sampling",
+    "networks",
+    "training",
+    "modes",
+    "run",
+    "qc",
+    "arrays",
+    "cli",
 )
 # emgen's own: what the mathematics must not know
 STRANGERS = {
     "geometry": {"emgen"},
-    "sampler": {
-        "emgen.config",
-        "emgen.draft",
-        "emgen.plan",
-        "emgen.restore",
-        "emgen.volume",
-        "emgen.prior",
-    },
-    "prior.flow": {"emgen"},
-    "omezarr": {"emgen.volume"},
+    "sampling": {"emgen.config", "emgen.volumes"},
+    "training.flow": {"emgen"},
+    "volumes.omezarr": {"emgen.volumes.volume"},
 }
 
 
@@ -104,10 +114,26 @@ def test_a_module_imports_only_what_it_is_for(path):
     for library, homes in HOMES.items():
         if any(within(each, library) for each in found):
             assert any(within(module, home) for home in homes), f"{module} imports {library}"
-    for stranger in STRANGERS.get(module, ()):
-        assert not [each for each in found if within(each, stranger)], (
-            f"{module} imports {stranger}"
-        )
+    for home, strangers in STRANGERS.items():
+        for stranger in strangers if within(module, home) else ():
+            assert not [each for each in found if within(each, stranger)], (
+                f"{module} imports {stranger}"
+            )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_no_module_uses_a_room_above_its_own(path):
+    room = name(path).split(".")[0]
+    if room == "":
+        return  # emgen/__init__.py opens the doors to all of them
+    above = {f"emgen.{each}" for each in FLOORS[FLOORS.index(room) + 1 :]}
+    used = {".".join(each.split(".")[:2]) for each in imported(path)}
+    assert used & above == set(), f"{name(path)} is on the floor of {room}"
+
+
+def test_the_package_has_few_rooms():
+    entries = {path.stem for path in (ROOT / "emgen").iterdir()} - {"__init__", "__pycache__", "py"}
+    assert entries == set(FLOORS)
 
 
 def test_what_moves_voxels_runs_without_torch():

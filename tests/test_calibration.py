@@ -9,15 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emgen import calibration
 from emgen.arrays import Array, deblur, denoise, isotropic, superres
-from emgen.calibration import DEPTH, calibrate, coarser, compared, degraded, noisier
-from emgen.config import parse
-from emgen.detector import Detector
-from emgen.draft import draft
-from emgen.interpolate import linear
-from emgen.operators import Downsample, Gaussian, Mean, Slice
-from emgen.plan import make
+from emgen.config.run import parse
+from emgen.physics.interpolation import linear
+from emgen.physics.noise_model import NoiseModel
+from emgen.physics.operators import Downsample, Gaussian, Mean, Slice
+from emgen.run import calibration
+from emgen.run.calibration import DEPTH, calibrate, coarser, compared, degraded, noisier
+from emgen.run.plan import make
+from emgen.run.resolve import draft
 
 SHAPE = (48, DEPTH, 64)
 KINDS = {
@@ -37,7 +37,7 @@ def planned(voxels, factor=4, **restore):
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_noise_a_section_is_measured_as_the_volume_is(kind, fib25):
     A, section = KINDS[kind], fib25[0][:48, :64].astype(np.float32)
-    y, truth, left = degraded(section, A, Detector(0.0), np.random.default_rng(0))
+    y, truth, left = degraded(section, A, NoiseModel(0.0), np.random.default_rng(0))
     volume = torch.from_numpy(np.repeat(section[:, None], DEPTH, axis=1))
     np.testing.assert_allclose(y, A(volume).numpy(), rtol=1e-5)
     assert (truth == section).all() and left == 0
@@ -50,7 +50,7 @@ def test_what_is_measured_is_as_noisy_as_the_volume_and_shares_no_noise_with_the
     noises, products, truths = [], [], []
     for _ in range(200):
         section = (100 + sigma * rng.standard_normal((48, 64))).astype(np.float32)
-        y, truth, left = degraded(section, A, Detector(sigma), rng)
+        y, truth, left = degraded(section, A, NoiseModel(sigma), rng)
         # what a linear restoration would bring back of the noise
         back = A.adjoint(torch.from_numpy(y) - 100).numpy()[:, 0]
         noises.append(np.square(y[:, 0] - 100).mean())
@@ -78,7 +78,9 @@ class Interpolation:
         """There is no network."""
 
     def __call__(self, box, y):
-        mean = linear(y, self.plan.support(box), box, self.plan.scale, self.plan.centre)
+        mean = linear(
+            y, self.plan.interpolation_support(box), box, self.plan.scale, self.plan.centre
+        )
         return {"mean": mean, "std": np.full(box.shape, self.spread, np.float32)}
 
 
@@ -205,10 +207,10 @@ def test_what_is_measured_again_shares_no_noise_with_what_it_is_compared_with(ki
     for _ in range(300):
         crop = own * sigma * rng.standard_normal((3, 32, 32))
         if kind == "noisier":
-            y, truth, left = noisier(crop, Detector(sigma), rng)
+            y, truth, left = noisier(crop, NoiseModel(sigma), rng)
             back = y.astype(np.float64)
         else:
-            y, truth, left = coarser(crop, A, Detector(sigma), rng, own)
+            y, truth, left = coarser(crop, A, NoiseModel(sigma), rng, own)
             back = np.kron(y, np.ones((1, 2, 2)))
         products.append((back * truth).mean())
         squares.append(np.square(truth).mean())
@@ -253,7 +255,9 @@ def test_noise_that_neighbours_share_cannot_be_tried(fib25):
 def test_on_sections_the_truth_lies_within_the_spread_as_often_as_it_should(restored, fib25):
     truth = fib25[:6].astype(np.float32)
     found = restored(truth, samples=4)
-    off = np.abs(found.mean - truth) / found.std / found.plan.config.restore.wider**0.5
+    off = (
+        np.abs(found.mean - truth) / found.std / found.plan.config.restore.error_variance_ratio**0.5
+    )
     # sections of 96 pixels are too small to take as many of a blurred one for one as it wants
     assert 0.35 < (off <= 1).mean() < 0.8
 

@@ -17,10 +17,10 @@ import numpy.typing as npt
 import pytest
 import tifffile
 
-from emgen import pyramid
-from emgen.cli import main
+from emgen.cli.main import main
 from emgen.geometry import Box, VoxelSize, Zyx
-from emgen.volume import Volume
+from emgen.volumes import pyramid
+from emgen.volumes.volume import Volume
 
 Array = npt.NDArray[Any]
 SHAPE = (40, 70, 45)
@@ -170,7 +170,14 @@ def test_a_process_that_is_stopped_leaves_nothing(
     tifffile.imwrite(
         tmp_path / "big.tif", np.broadcast_to(section, (320, 512, 512)), photometric="minisblack"
     )
-    command = [sys.executable, "-m", "emgen.cli", "import", str(tmp_path / "big.tif"), str(target)]
+    command = [
+        sys.executable,
+        "-m",
+        "emgen.cli",
+        "import",
+        str(tmp_path / "big.tif"),
+        str(target),
+    ]
     layout = ["--voxel-size", "8", "--chunk", "16,16,16", "--shard", "32,32,32"]
     # a test run in the background of a shell would hand on that Ctrl-C is ignored
     with subprocess.Popen(

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from emgen import config, manual
+from emgen.config import manual
+from emgen.config import run as config
 from emgen.errors import EmgenError
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +32,7 @@ def test_defaults_are_allowed_values():
 
 
 def test_the_committed_schema_and_document_are_up_to_date():
-    hint = "run `python -m emgen.manual`"
+    hint = "run `python -m emgen.config.manual`"
     assert (ROOT / "config/schema.json").read_text() == manual.schema(), hint
     assert (ROOT / "config/config.yaml").read_text() == manual.document(), hint
 

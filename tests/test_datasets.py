@@ -22,9 +22,9 @@ from PIL import Image
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.prior.datasets import Dataset, lookup, registry
-from emgen.sources import Source, containers, images
-from emgen.volume import Volume
+from emgen.training.datasets import Dataset, lookup, registry
+from emgen.volumes.sources import Source, containers, images
+from emgen.volumes.volume import Volume
 
 Array = npt.NDArray[Any]
 EMPIAR = "https://www.ebi.ac.uk/empair/EMPIAR-"

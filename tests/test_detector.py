@@ -4,8 +4,8 @@ import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emgen.detector import Detector, estimate_noise, shared_noise, typical_noise
-from emgen.settings import Noise
+from emgen.config.restore import Noise
+from emgen.physics.noise_model import NoiseModel, estimate_noise, shared_noise, typical_noise
 
 
 def correlated_noise(samples):
@@ -24,7 +24,7 @@ def test_white_noise_is_estimated_also_where_there_are_edges(sigma):
 
 @given(st.floats(0, 5), st.floats(0.1, 20), st.floats(-20, 20), st.floats(60, 200))
 def test_the_variance_is_that_of_the_settings_at_every_grey_value(gain, sigma, black, middle):
-    detector = Detector.of(Noise(gain=gain, sigma=sigma, black=black), middle)
+    detector = NoiseModel.of(Noise(gain=gain, sigma=sigma, black=black), middle)
     grey = np.linspace(black - 9, 255, 30)
     expected = np.sqrt(gain * np.maximum(grey - black, 0) + sigma**2)
     floor = max(sigma, 0.1 * detector.sigma)
@@ -51,12 +51,12 @@ def test_raised_noise_has_the_level_and_keeps_what_it_is_at_one_grey_value_to_an
     gain, sigma, level
 ):
     grey = np.random.default_rng(6).gamma(2, 20, (3, 50, 50))
-    detector = Detector.of(Noise(gain=gain, sigma=sigma), 100.0)
-    raised = detector.raised(level, [grey])
+    detector = NoiseModel.of(Noise(gain=gain, sigma=sigma), 100.0)
+    raised = detector.rescaled_to(level, [grey])
     assert raised.typical([grey]) == pytest.approx(level, rel=1e-3)
     share = raised.at(grey) / detector.at(grey)
     np.testing.assert_allclose(share, share.flat[0], rtol=1e-3)
-    assert Detector(0.0, 0.0, 9.0).raised(level, [grey]) == Detector(level, 0.0, 9.0)
+    assert NoiseModel(0.0, 0.0, 9.0).rescaled_to(level, [grey]) == NoiseModel(level, 0.0, 9.0)
 
 
 @pytest.mark.parametrize("gain", [0.0, 2.0])
@@ -66,7 +66,7 @@ def test_shared_noise_that_grows_with_brightness_is_found_so(gain):
     clean = np.clip(120 + 35 * smooth / smooth.std(), 20, 240)
     shared = scipy.ndimage.gaussian_filter(rng.normal(size=clean.shape), (0, 0.4, 0.6))
     noisy = clean + np.sqrt(gain * clean + 100) * shared / shared.std()
-    found = Detector.settled("correlated", [noisy], 120.0)
+    found = NoiseModel.from_setting("correlated", [noisy], 120.0)
     assert found.typical([noisy]) == pytest.approx(correlated_noise([noisy]), rel=1e-3)
     assert found.own * found.typical([noisy]) == pytest.approx((noisy - clean).std(), rel=0.15)
     dark, bright = found.at(np.array([70.0, 170.0]))
@@ -85,7 +85,7 @@ def test_gain_and_offset_are_found_in_noisy_tissue(gain, sigma):
     smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(4, 256, 256)), (0, 3, 3))
     clean = np.clip(120 + 35 * smooth / smooth.std(), 20, 240)
     noisy = gain * rng.poisson(clean / gain) + sigma * rng.normal(size=clean.shape)
-    found = Detector.estimated([noisy], 120.0)
+    found = NoiseModel.estimated([noisy], 120.0)
     for grey in (70.0, 120.0, 170.0):
         expected = np.sqrt(gain * grey + sigma**2)
         assert found.at(np.array([grey]))[0] == pytest.approx(expected, rel=0.12)
@@ -101,7 +101,7 @@ def test_padding_changes_no_estimate(value):
     padded = np.pad(noisy, ((2, 2), (150, 20), (0, 90)), constant_values=value)
     for estimate in (typical_noise, correlated_noise):
         assert estimate([padded]) == pytest.approx(estimate([noisy]), rel=0.1)
-    found, expected = (Detector.estimated([each], 120.0) for each in (padded, noisy))
+    found, expected = (NoiseModel.estimated([each], 120.0) for each in (padded, noisy))
     grey = np.array([80.0, 120.0, 160.0])
     np.testing.assert_allclose(found.at(grey), expected.at(grey), rtol=0.05)
     assert found.typical([padded]) == pytest.approx(found.typical([noisy]), rel=0.05)
@@ -122,20 +122,20 @@ def test_estimates_do_not_depend_on_the_type_of_the_voxels():
         stored = (scale * grey).astype(kind)
         for estimate in (typical_noise, correlated_noise):
             assert estimate([stored]) == pytest.approx(scale * estimate([grey]), rel=1e-5)
-        found = Detector.estimated([stored], 0.0).sigma
-        assert found == pytest.approx(scale * Detector.estimated([grey], 0.0).sigma, rel=1e-5)
+        found = NoiseModel.estimated([stored], 0.0).sigma
+        assert found == pytest.approx(scale * NoiseModel.estimated([grey], 0.0).sigma, rel=1e-5)
 
 
 def test_the_typical_noise_of_a_detector_is_the_root_mean_square():
     grey = np.random.default_rng(6).gamma(2, 20, (3, 50, 50))
-    assert Detector(2.0, 0.0, 100.0).typical([grey]) == 2.0
-    found = Detector.of(Noise(gain=1.5, sigma=4), 100.0).typical([grey])
+    assert NoiseModel(2.0, 0.0, 100.0).typical([grey]) == 2.0
+    found = NoiseModel.of(Noise(gain=1.5, sigma=4), 100.0).typical([grey])
     assert found == pytest.approx((1.5 * grey.mean() + 16) ** 0.5, rel=0.01)
 
 
 def test_white_noise_has_no_gain_and_too_small_a_sample_no_noise():
     rng = np.random.default_rng(2)
     ramp = np.broadcast_to(np.linspace(20, 220, 300), (3, 300, 300))
-    found = Detector.estimated([ramp + 6 * rng.normal(size=ramp.shape)], 120.0)
+    found = NoiseModel.estimated([ramp + 6 * rng.normal(size=ramp.shape)], 120.0)
     np.testing.assert_allclose(found.at(np.array([40.0, 120.0, 200.0])), 6, rtol=0.06)
-    assert Detector.estimated([np.zeros((3, 4, 4))], 0.0) == Detector(0.0, 0.0, 0.0)
+    assert NoiseModel.estimated([np.zeros((3, 4, 4))], 0.0) == NoiseModel(0.0, 0.0, 0.0)

@@ -8,8 +8,8 @@ from diffusers import DDPMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emgen import diffusion
-from emgen.prior import flow
+from emgen.sampling import diffusion
+from emgen.training import flow
 
 INSIDE = st.floats(diffusion.time(diffusion.STEPS - 1), diffusion.time(0))
 

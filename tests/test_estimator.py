@@ -7,19 +7,20 @@ import torch
 from runs import measured, restore, settings
 
 from emgen.arrays import Array, isotropic
-from emgen.config import parse
-from emgen.draft import draft
+from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.operators import Gaussian, Mean, Slice
-from emgen.plan import make
-from emgen.prior import interpolation, patches
-from emgen.prior.card import resolve
-from emgen.prior.checkpoint import load, load_estimator
-from emgen.prior.estimator import Estimator, stacked
-from emgen.prior.recipe import Interpolation, Patches, Recipe, SourceRecipe, read
-from emgen.prior.training import train
-from emgen.restore import Restorer
+from emgen.networks.card import resolve
+from emgen.networks.checkpoint import load, load_estimator
+from emgen.networks.estimator import Estimator, context_stack
+from emgen.physics.operators import Gaussian, Mean, Slice
+from emgen.run.plan import make
+from emgen.run.resolve import draft
+from emgen.run.restore import Restorer
+from emgen.training import patches
+from emgen.training.loop import train
+from emgen.training.recipe import Interpolation, Patches, Recipe, SourceRecipe, read
+from emgen.training.tasks import axial as interpolation
 
 SMALL = {"channels": [8, 16], "layers": 1}
 
@@ -61,7 +62,7 @@ class TestNetwork:
 class TestInputs:
     def test_every_plane_comes_with_those_beside_it_and_its_cover(self):
         start, cover = torch.randn(5, 4, 6), torch.randn(5, 4, 6)
-        found = stacked(start, cover, 2)
+        found = context_stack(start, cover, 2)
         assert found.shape == (4, 6, 5, 6)
         for plane in range(4):
             for place, k in enumerate(range(-2, 3)):
@@ -250,7 +251,7 @@ class TestRestoration:
 
     def test_the_time_at_which_sampling_begins_is_that_of_its_start(self):
         def begin(**more):
-            return parse({"run": "a", "input": {"volume": "b"}, "restore": more}).restore.begin
+            return parse({"run": "a", "input": {"volume": "b"}, "restore": more}).restore.start_time
 
         assert begin(mode="superres", factor=2) > begin() > begin(estimator="linear")
         assert begin(start=0.3) == 0.3

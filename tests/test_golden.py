@@ -9,7 +9,7 @@ import golden_runs
 import numpy as np
 import pytest
 
-from emgen.plan import METHOD
+from emgen.run.plan import METHOD
 
 FACTS = json.loads(golden_runs.FACTS.read_text())
 HERE = golden_runs.processor() == FACTS["processor"]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from emgen import noise
 from emgen.arrays import deblur, denoise, isotropic, superres
-from emgen.batches import Batches, Memory
 from emgen.geometry import Box
+from emgen.networks.batches import Batches, Memory
+from emgen.sampling import philox as noise
 
 pytestmark = pytest.mark.gpu
 

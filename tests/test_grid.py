@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emgen.geometry import Box
-from emgen.grid import Grid
+from emgen.volumes.grid import Grid
 
 axis = st.integers(1, 40)
 

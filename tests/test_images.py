@@ -15,7 +15,7 @@ from foreign import VOXEL, Array, facts, folder_of, pages, refused, voxels
 from PIL import Image
 
 from emgen.geometry import Box
-from emgen.sources import natural, open_source
+from emgen.volumes.sources import natural, open_source
 
 # ---- TIFF
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from ome_zarr_models import open_ome_zarr
 from PIL import Image
 
-from emgen import importers
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.importers import convert, import_volume, stored_dtype
-from emgen.sources import Source, open_source
-from emgen.volume import Ngff, Volume
+from emgen.volumes import importers
+from emgen.volumes.importers import convert, import_volume, stored_dtype
+from emgen.volumes.sources import Source, open_source
+from emgen.volumes.volume import Ngff, Volume
 
 Array = npt.NDArray[Any]
 VOXEL = VoxelSize(40, 4, 4)
@@ -135,7 +135,7 @@ def test_a_voxel_offset_becomes_the_origin(
         lambda box: np.zeros(box.shape, "uint8"),
         offset=(1, 2, 3),
     )
-    monkeypatch.setattr("emgen.sources._open", lambda *_: source)
+    monkeypatch.setattr("emgen.volumes.sources._open", lambda *_: source)
     assert import_volume("a", target).translation == (40, 8, 12)
 
 
@@ -266,7 +266,7 @@ def test_no_more_than_the_memory_or_one_row_of_shards_is_read_at_once(
     inner = Source("a", (37, 150, 45), data.dtype, VOXEL, lambda box: data[box.slices])
     meter = Meter(inner)
     source = Source("a", inner.shape, data.dtype, VOXEL, meter, whole_sections=whole_sections)
-    monkeypatch.setattr("emgen.sources._open", lambda *_: source)
+    monkeypatch.setattr("emgen.volumes.sources._open", lambda *_: source)
     monkeypatch.setattr(importers, "_window", lambda *_: (0, 0, 255, 255))
     volume = import_volume("a", target, memory=memory, **SMALL)
     np.testing.assert_array_equal(all_of(volume), data)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from emgen.intensity import Intensity, store, tissue
+from emgen.volumes.intensity import Intensity, store, tissue
 
 integers = st.sampled_from([np.uint8, np.uint16, np.int16])
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgen.geometry import Box
-from emgen.interpolate import cubic, linear, support
+from emgen.physics.interpolation import cubic, linear, support
 
 MEASURED = (5, 4, 6)
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from emgen.errors import EmgenError
-from emgen.log import logged
+from emgen.run.log import logged
 
 
 def test_words_of_python_and_of_libraries_go_to_the_log(tmp_path):
@@ -47,7 +47,7 @@ def test_an_error_of_the_program_leaves_its_traceback(tmp_path, capfd):
 
 def test_an_ended_process_tells_so_by_its_status(tmp_path):
     script = (
-        "from emgen.log import logged\nfrom emgen.errors import EmgenError\n"
+        "from emgen.run.log import logged\nfrom emgen.errors import EmgenError\n"
         "with logged('step.log'):\n    raise EmgenError('no')\n"
     )
     path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emgen import lost
 from emgen.arrays import Array, denoise, isotropic
 from emgen.errors import EmgenError
 from emgen.geometry import Box
+from emgen.physics import missing
 
 some = st.sets(st.integers(0, 9), max_size=8)
 
@@ -25,31 +25,31 @@ def emptied(sections, value=0, dtype=np.uint8):
 def test_sections_between_others_are_found_and_what_lies_outside_is_not(gone):
     there = sorted(set(range(10)) - gone)
     inner = tuple(k for k in sorted(gone) if there[0] < k < there[-1])
-    assert lost.find(Array(emptied(gone))) == inner
+    assert missing.detect_missing(Array(emptied(gone))) == inner
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 77.0])
 def test_sections_of_any_one_value_are_found(value):
-    assert lost.find(Array(emptied([4], value, np.float32))) == (4,)
+    assert missing.detect_missing(Array(emptied([4], value, np.float32))) == (4,)
 
 
 def test_a_section_is_looked_at_band_by_band(monkeypatch):
-    monkeypatch.setattr(lost, "BAND", 3 * 50)
+    monkeypatch.setattr(missing, "BAND", 3 * 50)
     voxels = emptied([4, 6])
     voxels[6, 21:] = 9  # two grey values, each all over its bands
-    assert lost.find(Array(voxels)) == (4,)
+    assert missing.detect_missing(Array(voxels)) == (4,)
 
 
 def test_a_section_with_a_single_voxel_is_not_lost():
     voxels = emptied([4])
     voxels[4, 17, 23] = 1
-    assert lost.find(Array(voxels)) == ()
+    assert missing.detect_missing(Array(voxels)) == ()
 
 
 @given(some, st.integers(0, 9), st.integers(1, 10))
 def test_a_block_reads_as_far_as_sections_that_are_there(gone, first, stop):
     support = Box((min(first, stop - 1), 0, 0), (stop, 40, 50))
-    grown = lost.around(support, sorted(gone), 10)
+    grown = missing.expand_past_missing(support, sorted(gone), 10)
     assert grown.contains(support)
     assert grown.start[0] == 0 or grown.start[0] not in gone
     assert grown.stop[0] == 10 or grown.stop[0] - 1 not in gone
@@ -61,18 +61,18 @@ def test_a_ramp_is_filled_exactly_and_the_rest_kept(gone, first):
     there = sorted(set(range(10)) - gone)
     damaged = ramp.copy()
     damaged[sorted(gone)] = -1e9
-    found = lost.filled(damaged, first, [first + k for k in gone])
+    found = missing.fill_missing(damaged, first, [first + k for k in gone])
     expected = np.clip(ramp, there[0], there[-1])
     np.testing.assert_allclose(found, expected, atol=1e-4)
     np.testing.assert_array_equal(found[there], ramp[there])
 
 
 def test_what_is_said_to_be_lost_is_checked():
-    assert lost.check([3, 1, 3], 5) == (1, 3)
+    assert missing.check([3, 1, 3], 5) == (1, 3)
     with pytest.raises(EmgenError, match="section 5 does not exist; the input has 5"):
-        lost.check([5], 5)
+        missing.check([5], 5)
     with pytest.raises(EmgenError, match="all 2 sections"):
-        lost.check([0, 1], 2)
+        missing.check([0, 1], 2)
 
 
 def test_a_lost_section_changes_no_other_and_is_restored_from_its_neighbours(fib25):

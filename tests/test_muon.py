@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from emgen.prior.muon import Muon, orthogonal
+from emgen.training.muon import Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(12, 30), (30, 12), (16, 16)])

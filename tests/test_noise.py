@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emgen import noise
 from emgen.geometry import Box
-from emgen.noise import normal, philox
+from emgen.sampling import philox as noise
+from emgen.sampling.philox import normal, philox
 
 # Random123's known answers for philox4x32, 10 rounds: counter, key, words.
 KNOWN = [

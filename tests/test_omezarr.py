@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emgen import omezarr
 from emgen.geometry import VoxelSize
+from emgen.volumes import omezarr
 
 sizes = st.floats(0.5, 100).map(lambda v: round(v, 3))
 voxels = st.builds(VoxelSize, sizes, sizes, sizes)

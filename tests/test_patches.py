@@ -7,10 +7,10 @@ from recipes import made
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.prior import patches
-from emgen.prior.recipe import Patches, SourceRecipe
-from emgen.prior.training import train
-from emgen.volume import Volume
+from emgen.training import patches
+from emgen.training.loop import train
+from emgen.training.recipe import Patches, SourceRecipe
+from emgen.volumes.volume import Volume
 
 
 def opened(tissue, name="a.tif", smallest=40, **more):

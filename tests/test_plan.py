@@ -4,13 +4,13 @@ import shutil
 import numpy as np
 import pytest
 
-from emgen import plan as planning
-from emgen.config import parse
-from emgen.draft import draft, sampling
+from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.plan import Plan, create_output, make, refuse_other_settings
-from emgen.volume import Volume
+from emgen.run import plan as planning
+from emgen.run.plan import Plan, create_output, make, refuse_other_settings
+from emgen.run.resolve import draft, sampling
+from emgen.volumes.volume import Volume
 
 THICK = VoxelSize(24, 8, 8)
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgen.errors import EmgenError
-from emgen.prior import flow
-from emgen.prior.card import resolve
-from emgen.prior.checkpoint import load, save
-from emgen.prior.network import Prior
-from emgen.prior.validation import denoise_psnr
+from emgen.networks.card import resolve
+from emgen.networks.checkpoint import load, save
+from emgen.networks.prior import Prior
+from emgen.training import flow
+from emgen.training.validation import denoise_psnr
 
 SMALL = {"channels": [8, 16], "layers": 1}
 
@@ -207,8 +207,8 @@ class TestFiles:
 
     def test_the_shipped_prior_denoises_real_tissue(self):
         from emgen.geometry import Box
-        from emgen.intensity import Intensity
-        from emgen.volume import Volume
+        from emgen.volumes.intensity import Intensity
+        from emgen.volumes.volume import Volume
 
         prior, _ = load("emgen-small")
         volume = Volume.open(Path(__file__).parent.parent / "demo/reference.ome.zarr")

@@ -3,10 +3,10 @@ import json
 import pytest
 from runs import measured, settings
 
-from emgen import provenance
-from emgen.config import parse
-from emgen.draft import draft
-from emgen.plan import make
+from emgen.config.run import parse
+from emgen.run import provenance
+from emgen.run.plan import make
+from emgen.run.resolve import draft
 
 
 @pytest.fixture(scope="module")

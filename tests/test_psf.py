@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from runs import measured, restore, settings
 
 from emgen.arrays import deblur
-from emgen.blind import Ellipse, between
-from emgen.config import parse
-from emgen.draft import draft
+from emgen.config.run import parse
 from emgen.errors import EmgenError
-from emgen.plan import make
-from emgen.psf import gaussian, read
+from emgen.physics.psf import gaussian, read
+from emgen.run.blind import Ellipse, between
+from emgen.run.plan import make
+from emgen.run.resolve import draft
 
 WIDE = {
     "grid": {"block": [16, 48, 48], "halo": [4, 8, 8]},

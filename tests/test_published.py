@@ -18,13 +18,13 @@ from diffusers import UNet2DModel
 from runs import measured, restore, settings
 from safetensors.torch import save_file
 
-from emgen import diffusion
-from emgen.cli import main
+from emgen.cli.main import main
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.prior.card import resolve
-from emgen.prior.checkpoint import load
-from emgen.prior.published import convert
+from emgen.networks.card import resolve
+from emgen.networks.checkpoint import load
+from emgen.networks.published import convert
+from emgen.sampling import diffusion
 
 SMALL = {
     "sample_size": 16,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from emgen.geometry import Box, VoxelSize
-from emgen.pyramid import build, downsample, factors, units
-from emgen.volume import Volume
+from emgen.volumes.pyramid import build, downsample, factors, units
+from emgen.volumes.volume import Volume
 
 step = st.tuples(*[st.sampled_from([1, 2])] * 3)
 volumes = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9))

@@ -12,7 +12,7 @@ from emgen.geometry import Box
 from emgen.qc import figures, measure, report, views
 from emgen.qc.table import row
 from emgen.qc.verdict import summarise
-from emgen.volume import Volume
+from emgen.volumes.volume import Volume
 
 FACTS = {
     "emgen": "0",

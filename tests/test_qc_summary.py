@@ -10,7 +10,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.qc import measure, verdict
 from emgen.qc.summary import Image, Seams, Summary, schema, worst
-from emgen.volume import Volume
+from emgen.volumes.volume import Volume
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,9 +8,9 @@ from recipes import made
 from runs import ROOT
 
 from emgen.errors import EmgenError
-from emgen.prior import recipe
-from emgen.prior.checkpoint import load
-from emgen.prior.state import State
+from emgen.networks.checkpoint import load
+from emgen.training import recipe
+from emgen.training.state import State
 
 
 @pytest.mark.parametrize(

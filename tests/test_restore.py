@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from runs import CORNER, measured, read, restore, settings
 
-from emgen.config import parse
-from emgen.draft import abreast, draft
+from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.job import open_results, restore_job
-from emgen.plan import make
-from emgen.restore import Restorer, operator
-from emgen.volume import BlockStore, Volume
+from emgen.run.job import open_results, restore_job
+from emgen.run.plan import make
+from emgen.run.resolve import concurrent_blocks, draft
+from emgen.run.restore import Restorer, operator
+from emgen.volumes.volume import BlockStore, Volume
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_a_restart_does_only_what_is_missing(volume, result, tmp_path):
     results = open_results(plan, 0, tmp_path / "0.zarr")
     outer = plan.grid[1].outer
     restorer = Restorer(plan)
-    results.write(1, restorer(outer, Volume.open(volume).read(plan.support(outer))))
+    results.write(1, restorer(outer, Volume.open(volume).read(plan.interpolation_support(outer))))
     facts = restore_job(plan, 0, tmp_path / "0.zarr", "cpu", 1, lambda text: None)
     assert (facts["blocks"], facts["found"]) == (4, 1)
 
@@ -60,7 +60,7 @@ def test_another_seed_gives_another_sample(volume, result, tmp_path):
 def test_several_samples_give_their_mean_and_spread(volume, tmp_path):
     plan = make(draft(parse(settings(volume, restore={"steps": 2, "samples": 3}))))
     outer = plan.grid[0].outer
-    voxels = Volume.open(volume).read(plan.support(outer))
+    voxels = Volume.open(volume).read(plan.interpolation_support(outer))
     restorer = Restorer(plan)
     fields = restorer(outer, voxels)
     assert fields["std"].dtype == np.float32 and list(fields) == ["std", "mean"]
@@ -140,7 +140,7 @@ def test_empty_blocks_never_reach_the_network(tmp_path, monkeypatch):
 def test_nan_outside_the_sampled_boxes_is_still_found(volume, result):
     plan = result[0]
     outer = plan.grid[0].outer
-    voxels = Volume.open(volume).read(plan.support(outer)).astype(np.float32)
+    voxels = Volume.open(volume).read(plan.interpolation_support(outer)).astype(np.float32)
     voxels[1, 2, 3] = np.nan
     with pytest.raises(EmgenError, match="NaN"):
         Restorer(plan)(outer, voxels)
@@ -165,7 +165,7 @@ def test_the_operator_of_a_plan_agrees_with_its_geometry(volume):
         )
         for index in range(len(plan.grid)):
             box = plan.grid[index].outer
-            assert plan.support(box).contains(operator(plan, box).footprint)
+            assert plan.interpolation_support(box).contains(operator(plan, box).footprint)
 
 
 def test_another_block_size_stays_within_one_grey_value(volume, result, tmp_path):
@@ -228,6 +228,6 @@ def test_thin_blocks_are_restored_abreast_and_no_voxel_differs(tmp_path):
     }
     config = settings(volume, restore={"mode": "denoise"}, **flat)
     plan, alone = restore(tmp_path / "a", config)
-    assert [abreast(plan.config, plan.grid, workers) for workers in (1, 4)] == [1, 4]
+    assert [concurrent_blocks(plan.config, plan.grid, workers) for workers in (1, 4)] == [1, 4]
     _, together = restore(tmp_path / "b", config, workers=4)
     np.testing.assert_array_equal(alone, together)

@@ -12,11 +12,11 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from emgen import diffusion
 from emgen.geometry import Box
-from emgen.interpolate import linear
-from emgen.operators import Blur, Downsample, Gaussian, Identity, Mean, Operator, Slice
-from emgen.sampler import Velocity, dps, em_generalist, flower, one_shot
+from emgen.physics.interpolation import linear
+from emgen.physics.operators import Blur, Downsample, Gaussian, Identity, Mean, Operator, Slice
+from emgen.sampling import diffusion
+from emgen.sampling.samplers import Velocity, dps, em_generalist, flower, posterior_mean_one_call
 
 SHAPE = (8, 6, 6)
 SIZE = 8 * 6 * 6
@@ -201,7 +201,7 @@ def test_em_generalist_converges_to_its_limit(A: Operator, tissue: Tissue) -> No
     # first term dies out more slowly, so that the loop ends with A x = y and C^-1 x in the range
     # of B: x = C B (A C B)^-1 y. For B = A^T that is the posterior mean without noise.
     y = A(tissue.sample(8))
-    b = matrix(A.pinv, A.measured_shape)
+    b = matrix(A.interpolate_back, A.measured_shape)
     cb = tissue.covariance @ b
     limit = (cb @ torch.linalg.solve(matrix(A, SHAPE) @ cb, y.flatten())).reshape(SHAPE)
     if isinstance(A, Identity | Blur):
@@ -243,33 +243,35 @@ def test_a_larger_alpha_trusts_the_measurement_less(tissue: Tissue) -> None:
 def test_one_shot_is_the_posterior_mean(sigma: float, tissue: Tissue) -> None:
     y = tissue.sample(12) + sigma * volume(13)
     if sigma == 0:
-        assert torch.equal(one_shot(y, sigma, [lambda x, t: torch.ones_like(x)]), y)
+        assert torch.equal(posterior_mean_one_call(y, sigma, [lambda x, t: torch.ones_like(x)]), y)
         return
     expected = tissue.posterior_mean(Identity(SHAPE), y, sigma)
-    assert torch.allclose(one_shot(y, sigma, [tissue.velocity]), expected)
+    assert torch.allclose(posterior_mean_one_call(y, sigma, [tissue.velocity]), expected)
 
 
 def test_one_shot_averages_planes(tissue: Tissue) -> None:
     y = tissue.sample(14)
-    each = [one_shot(y, 0.5, [velocity]) for velocity in (white, tissue.velocity)]
-    assert torch.allclose(one_shot(y, 0.5, [white, tissue.velocity]), (each[0] + each[1]) / 2)
+    each = [posterior_mean_one_call(y, 0.5, [velocity]) for velocity in (white, tissue.velocity)]
+    assert torch.allclose(
+        posterior_mean_one_call(y, 0.5, [white, tissue.velocity]), (each[0] + each[1]) / 2
+    )
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.4])
 def test_the_same_noise_everywhere_is_one_noise(sigma: float, tissue: Tissue) -> None:
     y = tissue.sample(30)
     everywhere = torch.full(SHAPE, sigma, dtype=torch.float64)
-    expected = one_shot(y, sigma, [tissue.velocity])
-    assert torch.allclose(one_shot(y, everywhere, [tissue.velocity]), expected)
+    expected = posterior_mean_one_call(y, sigma, [tissue.velocity])
+    assert torch.allclose(posterior_mean_one_call(y, everywhere, [tissue.velocity]), expected)
 
 
 def test_noise_that_differs_is_removed_where_it_is() -> None:
     # Under a white prior every voxel is on its own: y / (1 + sigma^2).
     y, sigma = volume(31), 0.05 * 8 ** volume(32).sigmoid()
     expected = y / (1 + sigma**2)
-    found = one_shot(y, sigma, [white])
+    found = posterior_mean_one_call(y, sigma, [white])
     assert (found - expected).abs().max() < 0.05
-    typical = one_shot(y, float(sigma.mean()), [white])
+    typical = posterior_mean_one_call(y, float(sigma.mean()), [white])
     assert (found - expected).norm() < 0.25 * (typical - expected).norm()
 
 
@@ -394,4 +396,4 @@ def test_every_plane_needs_its_word(name: str) -> None:
 
 def test_one_shot_refuses_negative_noise() -> None:
     with pytest.raises(ValueError, match="sigma must not be negative"):
-        one_shot(volume(24), -0.1, [white])
+        posterior_mean_one_call(volume(24), -0.1, [white])

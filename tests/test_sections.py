@@ -10,20 +10,21 @@ from runs import settings as run_settings
 from test_estimator import SMALL, small_recipe, smooth
 
 from emgen.arrays import Array, denoise
-from emgen.config import parse
-from emgen.detector import shared_noise
-from emgen.draft import draft
+from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.operators import Blur, Downsample, Identity, Mean, Slice
-from emgen.plan import make
-from emgen.prior import patches, sections
-from emgen.prior.card import resolve
-from emgen.prior.checkpoint import load_estimator
-from emgen.prior.estimator import Estimator, approached, strength
-from emgen.prior.recipe import Recipe, Sections, SourceRecipe, read
-from emgen.prior.training import train
-from emgen.restore import Restorer
+from emgen.networks.card import resolve
+from emgen.networks.checkpoint import load_estimator
+from emgen.networks.estimator import Estimator, response_norm, tikhonov_start
+from emgen.physics.noise_model import shared_noise
+from emgen.physics.operators import Blur, Downsample, Identity, Mean, Slice
+from emgen.run.plan import make
+from emgen.run.resolve import draft
+from emgen.run.restore import Restorer
+from emgen.training import patches
+from emgen.training.loop import train
+from emgen.training.recipe import Recipe, Sections, SourceRecipe, read
+from emgen.training.tasks import sections
 
 SHAPE = (5, 24, 36)
 OPERATORS = {
@@ -39,20 +40,20 @@ class TestWhatItBeginsFrom:
     def test_without_noise_it_agrees_with_what_was_measured(self, name):
         A, x = OPERATORS[name], torch.from_numpy(smooth(SHAPE)).double()
         y = A(x)
-        found = approached(torch.zeros_like(x), y, A, 0.0 if name != "kernel" else 1e-4)
+        found = tikhonov_start(torch.zeros_like(x), y, A, 0.0 if name != "kernel" else 1e-4)
         torch.testing.assert_close(A(found), y, atol=1e-4, rtol=0)
 
     @pytest.mark.parametrize("name", OPERATORS)
     def test_where_noise_drowns_what_was_measured_it_is_the_start(self, name):
         A, start = OPERATORS[name], torch.from_numpy(smooth(SHAPE)).double()
-        found = approached(start, 5 + A(start), A, 1e4)
+        found = tikhonov_start(start, 5 + A(start), A, 1e4)
         torch.testing.assert_close(found, start, atol=1e-3, rtol=0)
 
     @pytest.mark.parametrize("A", [*OPERATORS.values(), Slice((8, 9, 9), 4), Mean((8, 9, 9), 4)])
     def test_strength_is_the_norm_of_what_a_voxel_adds(self, A):
         x = torch.zeros(A.shape, dtype=torch.float64)
         x[tuple(n // 2 for n in A.shape)] = 1
-        assert strength(A) == pytest.approx(float(A(x).norm()), rel=1e-5)
+        assert response_norm(A) == pytest.approx(float(A(x).norm()), rel=1e-5)
 
 
 def planned(voxels, **restore_):

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from test_grid import grids
 
 from emgen.geometry import Box
-from emgen.grid import Grid
-from emgen.stitch import blend, ramp
+from emgen.run.stitch import blend, ramp
+from emgen.volumes.grid import Grid
 
 
 @settings(max_examples=40)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from emgen.prior.checkpoint import load
-from emgen.tiles import Plane, origins, planes
+from emgen.networks.checkpoint import load
+from emgen.sampling.tiles import Plane, origins, planes
 
 PLANES: list[Plane] = ["xy", "xz", "yz"]
 

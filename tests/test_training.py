@@ -14,13 +14,13 @@ import torch
 from recipes import made, written
 from runs import snakemake
 
-from emgen.cli import main
+from emgen.cli.main import main
 from emgen.errors import EmgenError
-from emgen.prior import progress, validation
-from emgen.prior.checkpoint import load
-from emgen.prior.recipe import Recipe
-from emgen.prior.state import State
-from emgen.prior.training import Run, launcher, step, train
+from emgen.networks.checkpoint import load
+from emgen.training import progress, validation
+from emgen.training.loop import Run, launcher, step, train
+from emgen.training.recipe import Recipe
+from emgen.training.state import State
 
 
 @pytest.fixture(autouse=True)
@@ -222,7 +222,7 @@ def test_a_full_disk_loses_nothing_before_the_last_checkpoint(tissue, tmp_path):
     assert main(["train", str(path), "--output", str(run)]) == 0
     before = weights(run)
     code = (
-        "import resource, sys; from emgen.cli import main;"
+        "import resource, sys; from emgen.cli.main import main;"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2},) * 2);"
         f"sys.exit(main(['train', {str(path)!r}, '--output', {str(run)!r}, '--steps', '9']))"
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.volume import BlockStore, Volume
+from emgen.volumes.volume import BlockStore, Volume
 
 VOXEL = VoxelSize(40, 4, 4)
 FACTORS = [(1, 1, 1), (1, 2, 2), (1, 4, 4)]

@@ -11,7 +11,7 @@ from runs import ROOT
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.volume import Volume
+from emgen.volumes.volume import Volume
 
 
 class Ranges(http.server.SimpleHTTPRequestHandler):

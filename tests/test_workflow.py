@@ -13,7 +13,7 @@ from runs import ROOT, command, environment, measured, read, settings, snakemake
 
 from emgen.arrays import isotropic
 from emgen.geometry import Box
-from emgen.volume import Volume
+from emgen.volumes.volume import Volume
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -1,4 +1,4 @@
-"""Blocks that were tried for the CPU's network beside the one that it has, `emgen.prior.unet.Block`."""
+"""Blocks that were tried for the CPU's network beside the one that it has, `emgen.networks.unet.Block`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emgen.prior.network import Prior
-from emgen.prior.unet import Block, PixelNorm, UNet
+from emgen.networks.prior import Prior
+from emgen.networks.unet import Block, PixelNorm, UNet
 
 
 class Plain(nn.Module):

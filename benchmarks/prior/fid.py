@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from emgen.errors import EmgenError
-from emgen.prior import flow, patches, recipe
-from emgen.prior.checkpoint import load
-from emgen.prior.validation import frechet_distance
+from emgen.networks.checkpoint import load
+from emgen.training import flow, patches, recipe
+from emgen.training.validation import frechet_distance
 
 SIZE, BATCH = 128, 16
 

@@ -23,10 +23,10 @@ import yaml
 from matplotlib.figure import Figure
 
 from emgen.geometry import Box, VoxelSize
-from emgen.prior import progress
-from emgen.prior.card import resolve
-from emgen.sources import open_source
-from emgen.volume import Volume
+from emgen.networks.card import resolve
+from emgen.training import progress
+from emgen.volumes.sources import open_source
+from emgen.volumes.volume import Volume
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -19,11 +19,11 @@ import torch
 from designs import Normed, Plain, Wide, prior
 from torch import nn
 
-from emgen.prior import flow, patches
-from emgen.prior.muon import Muon
-from emgen.prior.network import Prior
-from emgen.prior.recipe import Patches, SourceRecipe
-from emgen.prior.validation import denoise_psnr, mean
+from emgen.networks.prior import Prior
+from emgen.training import flow, patches
+from emgen.training.muon import Muon
+from emgen.training.recipe import Patches, SourceRecipe
+from emgen.training.validation import denoise_psnr, mean
 
 HERE = Path(__file__).parent
 SOURCES = {

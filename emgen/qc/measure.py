@@ -18,7 +18,7 @@ from emgen.qc import seams as seams_
 from emgen.qc import segmentation as segmentation_
 from emgen.qc import summary
 from emgen.qc.sample import CANDIDATES, Sample, Tile, supported, whole_blocks
-from emgen.volume import Volume
+from emgen.volumes.volume import Volume
 
 Grey = npt.NDArray[np.float32]
 Labels = dict[str, npt.NDArray[Any]]
@@ -219,7 +219,7 @@ def consistency(sample: Sample, degrade: Degrade, threads: int = 1) -> summary.C
                 )
         return found
 
-    deviation = plan.noise * plan.own_noise
+    deviation = plan.noise * plan.correlation_ratio
     totals = _added(each for each in sample.map(sums, threads) if each)
     nothing = summary.ConsistencyOf(
         rmse_grey=None, bias_grey=None, relative_to_noise=None, curves={}
@@ -322,7 +322,7 @@ def uncertainty(
     """The spread over posterior samples (grey values), calibrated already, beside the error where that is known."""
     squared = count = errors = varying = 0.0
     highest, within = [], np.zeros(len(DEVIATIONS))
-    wider = math.sqrt(sample.plan.config.restore.wider)
+    wider = math.sqrt(sample.plan.config.restore.error_variance_ratio)
     for box in sample.boxes:
         values, tile = spread.read(box), sample.read(box)
         squared += float(np.square(values, dtype=np.float64).sum())

@@ -21,7 +21,7 @@ from emgen.qc import figures, table, views
 from emgen.qc.measure import VOLUMES
 from emgen.qc.sample import Sample, baseline
 from emgen.qc.summary import Curve, Pair, Sector, Summary
-from emgen.volume import Volume
+from emgen.volumes.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.geometry import Box, Zyx, zyx
-from emgen.plan import Plan
-from emgen.volume import Volume
+from emgen.run.plan import Plan
+from emgen.volumes.volume import Volume
 
 Candidate = Literal["restored", "interpolated"]
 CANDIDATES: tuple[Candidate, Candidate] = ("restored", "interpolated")
@@ -157,5 +157,5 @@ def baseline(plan: Plan) -> str:
 
 def supported(plan: Plan) -> Box:
     """The output sections that measured ones lie on both sides of."""
-    first, stop = plan.supported
+    first, stop = plan.bracketed_sections
     return Box((first, 0, 0), (stop, plan.shape[1], plan.shape[2]))

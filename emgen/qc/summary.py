@@ -11,9 +11,10 @@ import json
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from emgen.errors import EmgenError
+from emgen.config.facts import Figures
+from emgen.run.trial_facts import Calibration
 
 Verdict = Literal["pass", "warn", "fail"]
 VERDICTS: tuple[Verdict, Verdict, Verdict] = ("pass", "warn", "fail")
@@ -21,33 +22,6 @@ Sector = Literal["spherical", "axial", "lateral"]
 Plane = Literal["xy", "xz", "yz"]
 Axis = Literal["z", "y", "x"]
 T = TypeVar("T")
-
-
-class Figures(BaseModel):
-    """Numbers that were measured; null where one cannot be given."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def write(self, path: str | Path) -> None:
-        Path(path).write_text(self.model_dump_json(indent=2) + "\n")
-
-    @classmethod
-    def read(cls: type[FiguresT], path: str | Path) -> FiguresT:
-        """Read what `write` wrote.
-
-        Raises:
-            EmgenError: it is something else.
-        """
-        try:
-            return cls.model_validate_json(Path(path).read_text())
-        except (OSError, ValidationError) as error:
-            raise EmgenError(
-                f"{path} is not a {cls.__name__} of this version of emgen; "
-                f"remove it and run again ({error})"
-            ) from None
-
-
-FiguresT = TypeVar("FiguresT", bound=Figures)
 
 
 class Pair(Figures, Generic[T]):
@@ -230,20 +204,6 @@ PARTS: dict[str, type[Figures]] = {
     "segmentation": Segmentation,
 }
 """What a rule of its own measures and writes to qc/<name>.json."""
-
-
-class Calibration(Figures):
-    """What the input's own sections say of the spread of samples, measured once more and restored."""
-
-    factor: float | None = Field(
-        description=(
-            "Root mean square of the error over what the samples' spread lets expect; the spread was multiplied by it. Null "
-            "where sections are too small or too noisy to tell."
-        )
-    )
-    crops: int = Field(
-        description="Parts of sections that were tried; isotropic: each along both axes."
-    )
 
 
 class Uncertainty(Figures):

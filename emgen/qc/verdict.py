@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 from emgen import __version__
-from emgen.plan import Plan
 from emgen.qc.sample import baseline
 from emgen.qc.seams import FAIL, WARN
 from emgen.qc.summary import (
@@ -30,6 +29,7 @@ from emgen.qc.summary import (
     Verdict,
     worst,
 )
+from emgen.run.plan import Plan
 
 # Per cent of the input's grey range: what the degraded result may differ from noiseless input.
 MISFIT = (1.0, 3.0)

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from emgen.geometry import Box, Zyx, zyx
-from emgen.plan import Plan
 from emgen.qc import figures
 from emgen.qc.sample import Sample, baseline, supported
-from emgen.volume import Volume
+from emgen.run.plan import Plan
+from emgen.volumes.volume import Volume
 
 FIELD = 256  # output voxels a side that are shown around the middle
 ZOOM = 64
@@ -77,7 +77,7 @@ def from_measured(plan: Plan, z: int) -> float:
 
 def nearest(plan: Plan, measured: Volume, box: Box) -> Plane:
     """The input on the output's voxels: the measured voxel nearest to each of `box`."""
-    support = plan.support(box)
+    support = plan.interpolation_support(box)
     voxels = measured.read(support)
     for axis in range(3):
         place = (np.arange(box.start[axis], box.stop[axis]) - plan.centre[axis]) / plan.scale[axis]

@@ -1,0 +1,1 @@
+"""What a restoration mode is: one file each."""

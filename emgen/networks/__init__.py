@@ -1,0 +1,1 @@
+"""Trained networks: weights, cards, the U-Nets, and how they are run on a device."""

@@ -1,0 +1,1 @@
+"""What a microscope does to tissue: operators, noise, blur, interpolation, missing sections."""

@@ -1,0 +1,1 @@
+"""One run of the workflow: resolve, plan, restore, stitch, calibrate, write down."""

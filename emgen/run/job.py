@@ -1,0 +1,106 @@
+"""The blocks of one job, on a device that no other process uses: what is missing is restored, what is there stays."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Semaphore
+from typing import Any
+
+import numpy as np
+import torch
+
+from emgen.geometry import Box
+from emgen.run.plan import Plan
+from emgen.run.resolve import concurrent_blocks
+from emgen.run.restore import Restorer
+from emgen.volumes.volume import BlockStore, Volume
+
+
+@contextmanager
+def claimed_device() -> Iterator[str]:
+    """A CUDA device that no other emgen process on this machine uses, or "cpu" if there is none at all."""
+    count = torch.cuda.device_count()
+    for device in range(count):
+        lock = (
+            Path(tempfile.gettempdir())
+            / f"emgen-{os.getuid()}-gpu-{os.environ.get('CUDA_VISIBLE_DEVICES', '')}-{device}.lock"
+        )
+        with lock.open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield f"cuda:{device}"
+            return
+    # all are taken: share the first rather than fall back to a device hundreds of times slower
+    yield "cuda:0" if count else "cpu"
+
+
+def open_results(plan: Plan, number: int, path: Path) -> BlockStore:
+    """The block store of a job, empty if it was made for other settings or other blocks."""
+    blocks = plan.grid.job(number)
+    fields: dict[str, Any] = {"std": np.float32} if plan.config.restore.samples > 1 else {}
+    return BlockStore.open(
+        path,
+        plan.job_key(number),
+        len(blocks),
+        plan.grid.outer_shape(),
+        {**fields, "mean": plan.dtype},
+    )
+
+
+def restore_job(
+    plan: Plan, number: int, path: Path, device: str, workers: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Restore the blocks of a job that have no result yet.
+
+    Args:
+        plan: of the run.
+        number: of the job.
+        path: its block store.
+        device: "cpu" or a CUDA device.
+        workers: threads on a CPU.
+        say: is told of every block.
+
+    Returns:
+        How many blocks were done before, now, and were empty.
+    """
+    torch.set_num_threads(1)  # of one plane: the order of every sum is fixed
+    results, measured = open_results(plan, number, path), Volume.open(plan.config.input.volume)
+    restorer = Restorer(plan, device, workers)
+    facts = {"blocks": len(plan.grid.job(number)), "found": 0, "empty": 0, "voxels": 0}
+    todo = []
+    for place, index in enumerate(plan.grid.job(number)):
+        if results.done(place):
+            facts["found"] += 1
+            say(f"block {index}: found from an earlier start")
+        else:
+            todo.append((place, index, plan.grid[index].outer))
+    if not todo:
+        return facts
+    restorer.load()
+    lanes = concurrent_blocks(plan.config, plan.grid, workers) if device == "cpu" else 1
+    computing = Semaphore(lanes)
+
+    def one(place: int, index: int, outer: Box) -> bool:
+        voxels = restorer.fetch(outer, measured)
+        with computing:
+            fields = restorer.block(outer, voxels)
+        results.write(place, fields)
+        return restorer.empty(plan.aligned(outer), voxels)
+
+    # two more than are computed: while a GPU works, the next block is read and the last one written
+    with ThreadPoolExecutor(lanes + 2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        done = pool.map(one, *zip(*todo, strict=True))
+        for (place, index, outer), empty in zip(todo, done, strict=True):
+            facts["empty"] += empty
+            facts["voxels"] += outer.size
+            how = "empty, passed through" if empty else "restored"
+            say(f"block {index} ({place + 1} of {facts['blocks']}): {how}")
+    return facts

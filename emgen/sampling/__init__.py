@@ -1,0 +1,1 @@
+"""Posterior samplers and what they take: velocities of planes, counter-based noise."""

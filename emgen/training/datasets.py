@@ -1,0 +1,105 @@
+"""The published volumes behind the paper's prior: where they are, what they are, what opens them.
+
+They are listed in `datasets.yaml` beside this file. Nothing here downloads. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from emgen.errors import EmgenError
+
+LISTED = Path(__file__).with_name("datasets.yaml")
+
+Text = Annotated[str, Field(min_length=1)]
+Nanometres = Annotated[float, Field(gt=0)]
+
+
+class Dataset(BaseModel):
+    """A row of the paper's SI Table 1.
+
+    Attributes:
+        sample, pixel_size, equipment, source: as the table prints them.
+        use: of the row in the paper.
+        format: what the archive delivers.
+        reader: what opens it, by its name below `emgen`.
+        open: a location as it is given to emgen, after the download where there is one.
+        inside: the data set within a container.
+        voxel_size_nm: (z, y, x) of what `source` delivers; None where it could not be seen.
+        stack: whether its sections follow each other in z.
+        licence: as the source states it.
+        note: what a user should know: where table and source differ, what was not verified.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    sample: Text
+    pixel_size: Text
+    equipment: Text
+    use: Literal["training", "test"]
+    source: Text
+    format: Text
+    reader: Literal[
+        "sources.containers.open_n5",
+        "sources.containers.open_url",
+        "sources.images.open_folder",
+        "sources.images.open_tiff",
+        "volume.Volume.open",
+    ]
+    open: Text
+    inside: Text | None = None
+    voxel_size_nm: tuple[Nanometres, Nanometres, Nanometres] | None = None
+    stack: bool = True
+    licence: Text
+    note: str = ""
+
+    @property
+    def credit(self) -> str:
+        """For a card: what it is, where it is from and under which terms."""
+        return f"{self.sample}, {self.source} (licence: {self.licence})"
+
+
+@cache
+def registry(path: Path = LISTED) -> dict[str, Dataset]:
+    """Every data set by its key.
+
+    Raises:
+        EmgenError: the list is not there, not YAML, or has a faulty entry.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text("utf-8"))
+        return TypeAdapter(dict[str, Dataset]).validate_python(entries)
+    except OSError as error:
+        raise EmgenError(
+            f"the list of data sets {path} cannot be read ({error.strerror}); "
+            "emgen expects it in the checkout that it was installed from: restore it"
+        ) from None
+    except yaml.YAMLError as error:
+        raise EmgenError(f"the list of data sets {path} is not YAML: {error}") from None
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc'])) or 'list'}: {e['msg']}" for e in error.errors()]
+        raise EmgenError(
+            f"the list of data sets {path} is not right; its first lines say what an entry has:\n  "
+            + "\n  ".join(faults)
+        ) from None
+
+
+def lookup(key: str) -> Dataset:
+    """A data set of the list.
+
+    Raises:
+        EmgenError: there is none of this name; close ones are named.
+    """
+    known = registry()
+    if key in known:
+        return known[key]
+    names = {name.lower(): name for name in known}
+    close = [names[each] for each in difflib.get_close_matches(key.lower(), names, cutoff=0.5)]
+    advice = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
+    raise EmgenError(f"there is no data set {key!r} in {LISTED.name}; {advice}")

@@ -1,0 +1,36 @@
+"""What is restored: a volume on disk, or an array in memory."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from emgen.geometry import Box, VoxelSize, Zyx
+
+
+class Measured(Protocol):
+    """The input of a restoration; `emgen.volumes.volume.Volume` and `emgen.arrays.Array` are two.
+
+    Attributes:
+        path: where it is, for messages.
+        shape: measured voxels (z, y, x).
+        dtype: of the stored grey values.
+        voxel: size of a measured voxel in nm.
+        translation: centre of the first voxel in nm (z, y, x).
+    """
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def shape(self) -> Zyx: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def voxel(self) -> VoxelSize: ...
+    @property
+    def translation(self) -> tuple[float, float, float]: ...
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """The stored grey values of a box inside the volume, shape `box.shape`."""
+        ...
