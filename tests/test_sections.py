@@ -15,9 +15,9 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.networks.card import resolve
 from emgen.networks.checkpoint import load_estimator
-from emgen.networks.estimator import Estimator, response_norm, tikhonov_start
+from emgen.networks.estimator import Estimator, tikhonov_start
 from emgen.physics.noise_model import shared_noise
-from emgen.physics.operators import Blur, Downsample, Identity, Mean, Slice
+from emgen.physics.operators import Blur, Downsample, Gaussian, Identity, Mean, Slice
 from emgen.run.plan import make
 from emgen.run.resolve import draft
 from emgen.run.restore import Restorer
@@ -49,11 +49,14 @@ class TestWhatItBeginsFrom:
         found = tikhonov_start(start, 5 + A(start), A, 1e4)
         torch.testing.assert_close(found, start, atol=1e-3, rtol=0)
 
-    @pytest.mark.parametrize("A", [*OPERATORS.values(), Slice((8, 9, 9), 4), Mean((8, 9, 9), 4)])
-    def test_strength_is_the_norm_of_what_a_voxel_adds(self, A):
+    @pytest.mark.parametrize(
+        "A",
+        [*OPERATORS.values(), Slice((8, 9, 9), 4), Mean((8, 9, 9), 4), Gaussian((8, 9, 9), 4, 4.0)],
+    )
+    def test_the_response_norm_is_that_of_what_a_voxel_adds(self, A):
         x = torch.zeros(A.shape, dtype=torch.float64)
         x[tuple(n // 2 for n in A.shape)] = 1
-        assert response_norm(A) == pytest.approx(float(A(x).norm()), rel=1e-5)
+        assert A.response_norm() == pytest.approx(float(A(x).norm()), rel=1e-5)
 
 
 def planned(voxels, **restore_):

@@ -103,6 +103,20 @@ class NoiseModel:
         share = level / found
         return type(self)(self.sigma * share, self.gain * share**2, self.middle, self.least * share)
 
+    def amplified(self, power: float) -> Self:
+        """Noise of the same kind with `power` times the variance at every grey value."""
+        return replace(
+            self,
+            sigma=self.sigma * power**0.5,
+            gain=self.gain * power,
+            least=self.least * power**0.5,
+        )
+
+    @property
+    def is_correlated(self) -> bool:
+        """Whether neighbouring pixels share the noise, as in fast scans."""
+        return self.own != 1
+
     def at(self, grey: Grey) -> npt.NDArray[np.float32]:
         """Standard deviation at every grey value, shape of `grey`."""
         variance = self.sigma**2 + self.gain * (grey.astype(np.float64) - self.middle)
