@@ -17,7 +17,7 @@ import torch
 from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
-from emgen.physics.psf import checked, nested
+from emgen.physics.psf import as_tuples, check_kernel
 from emgen.run.blind import measure
 from emgen.run.calibration import calibrate
 from emgen.run.plan import Plan, make
@@ -149,7 +149,9 @@ def _restored(
             "adapt: an array is restored with a prior that is there, and none was adapted to it; adapt one with "
             "emgen.training.adapt.adapt, or through the workflow, and give the path of its weights as `prior`"
         )
-    found = draft(config, measured, None if kernel is None else nested(checked(kernel, "psf")))
+    found = draft(
+        config, measured, None if kernel is None else as_tuples(check_kernel(kernel, "psf"))
+    )
     plan = make(found)
     if found.blind:
         fitted = measure(plan, measured, device).kernel

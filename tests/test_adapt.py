@@ -10,12 +10,12 @@ import pytest
 import scipy.ndimage
 from runs import measured, settings, snakemake
 
-from emgen.config.restore import Noise
+from emgen.config.restore import PoissonGaussian
 from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
 from emgen.networks.card import resolve
-from emgen.physics.noise_model import typical_noise
+from emgen.physics.noise_model import white_noise
 from emgen.run.plan import make
 from emgen.run.resolve import draft
 from emgen.training import progress
@@ -93,7 +93,9 @@ def test_another_adaptation_for_other_noise(volume):
     assert planned(volume, noise=0).adaptation == planned(volume, noise="auto").adaptation == none
 
 
-@pytest.mark.parametrize("noise", [0.0, 10.0, "poisson", "correlated", Noise(gain=2, black=9)])
+@pytest.mark.parametrize(
+    "noise", [0.0, 10.0, "poisson", "correlated", PoissonGaussian(gain=2, black=9)]
+)
 def test_it_learns_at_the_contrast_at_which_it_restores(tmp_path, monkeypatch, noise):
     from emgen.training import adapt as module
 
@@ -105,7 +107,7 @@ def test_it_learns_at_the_contrast_at_which_it_restores(tmp_path, monkeypatch, n
     monkeypatch.setattr(module, "train", lambda found, *_, **__: made.append(found) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         adapt("emgen-small", skewed.path, 4, 0, tmp_path, "a", noise=noise)
-    given = noise.model_dump() if isinstance(noise, Noise) else noise
+    given = noise.model_dump() if isinstance(noise, PoissonGaussian) else noise
     plan = make(draft(parse(settings(skewed.path, restore={"noise": given}))))
     for each in made[0].sources:
         source = Source.open(each, tmp_path, 32)
@@ -119,7 +121,7 @@ def test_voxels_that_say_nothing_are_refused(tmp_path):
             adapt("emgen-small", volume.path, 4, 0, tmp_path / "adapted", "a", gone=())
 
 
-@pytest.mark.parametrize("noise", [10.0, "poisson", Noise(gain=0.8, sigma=3)])
+@pytest.mark.parametrize("noise", [10.0, "poisson", PoissonGaussian(gain=0.8, sigma=3)])
 def test_noise_as_the_settings_say_it_is_not_learnt(volume, tmp_path, monkeypatch, noise):
     from emgen.training import adapt as module
 
@@ -131,7 +133,7 @@ def test_noise_as_the_settings_say_it_is_not_learnt(volume, tmp_path, monkeypatc
     voxels = Volume.open(volume).read(Box.whole(Volume.open(volume).shape))
     expected = {
         "10.0": 10.0,
-        "poisson": typical_noise([voxels]),
+        "poisson": white_noise([voxels]),
         "gain": (0.8 * voxels.mean() + 9) ** 0.5,
     }
     key = next(key for key in expected if key in str(noise))

@@ -16,7 +16,7 @@ from emgen.geometry import Box
 from emgen.networks.card import resolve
 from emgen.networks.checkpoint import load_estimator
 from emgen.networks.estimator import Estimator, tikhonov_start
-from emgen.physics.noise_model import shared_noise
+from emgen.physics.noise_model import correlated_noise
 from emgen.physics.operators import Blur, Downsample, Gaussian, Identity, Mean, Slice
 from emgen.run.plan import make
 from emgen.run.resolve import draft
@@ -131,7 +131,7 @@ class TestInputs:
         rng = np.random.default_rng(0)
         # zeros are copies of each other: one section's noise
         found = sections.degraded(truth, A, 0.5, rng, shared=(0.4, 0.7))[3].numpy()
-        assert shared_noise([found[None]])[0] == pytest.approx(0.5, rel=0.05)
+        assert correlated_noise([found[None]])[0] == pytest.approx(0.5, rel=0.05)
         found = sections.degraded(truth, A, 0.5, rng, shared=(1.0, 1.0))[3].numpy()
         assert np.corrcoef(found[:, 1:].ravel(), found[:, :-1].ravel())[0, 1] > 0.6
 

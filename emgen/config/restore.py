@@ -73,7 +73,7 @@ class Psf(Settings):
         return self
 
 
-class Noise(Settings):
+class PoissonGaussian(Settings):
     """Poisson-Gaussian noise: its variance at a grey value g is gain * (g - black) + sigma^2."""
 
     gain: Annotated[float, Field(ge=0, description="Grey values per electron counted.")]
@@ -83,7 +83,9 @@ class Noise(Settings):
     black: Annotated[float, Field(description="Grey value where nothing is counted.")] = 0.0
 
 
-Level = Literal["auto", "poisson", "correlated"] | Annotated[float, Field(ge=0)] | Noise
+NoiseSetting = (
+    Literal["auto", "poisson", "correlated"] | Annotated[float, Field(ge=0)] | PoissonGaussian
+)
 """How strong the noise is, or how that is found out."""
 
 
@@ -199,7 +201,7 @@ class Restore(Settings):
         ),
     ] = 1
     noise: Annotated[
-        Level,
+        NoiseSetting,
         Field(
             description=(
                 "Standard deviation of the measurement noise in grey values, or {gain, sigma, black} where it grows with "
@@ -294,7 +296,7 @@ class Restore(Settings):
         return 1.0 if self.returns_estimate else 1 + 1 / self.samples
 
     @property
-    def level(self) -> Level:
+    def level(self) -> NoiseSetting:
         """The noise, where auto is none for what returns measured sections unchanged."""
         unchanged = self.noise == "auto" and self.mode in ("isotropic", "superres")
         return 0.0 if unchanged else self.noise

@@ -21,7 +21,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.networks.checkpoint import load
 from emgen.physics.operators import Blur
-from emgen.physics.psf import Kernel, gaussian, nested
+from emgen.physics.psf import Kernel, as_tuples, gaussian
 from emgen.run.plan import Plan
 from emgen.sampling import philox as noise
 from emgen.sampling import samplers as sampler
@@ -58,7 +58,7 @@ class Ellipse:
 
     @property
     def kernel(self) -> Kernel:
-        return nested(gaussian(*self.sigma, math.radians(self.angle)))
+        return as_tuples(gaussian(*self.sigma, math.radians(self.angle)))
 
 
 def measure(plan: Plan, measured: Measured, device: str = "cpu") -> Ellipse:

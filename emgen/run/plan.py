@@ -21,7 +21,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.networks.card import resolve
 from emgen.physics import interpolation, missing
-from emgen.physics.grey_scale import scaled
+from emgen.physics.grey_scale import fit_grey_scale
 from emgen.physics.noise_model import NoiseModel
 from emgen.physics.psf import Kernel
 from emgen.run.resolve import RunSpec, cut, refuse_wide
@@ -224,7 +224,7 @@ def make(found: RunSpec, adapted: str | Path | None = None, psf: str | Path | No
     lost = missing.resolve_missing(found.measured, found.config.input.lost)
     samples = read_samples(found.measured)
     seen = missing.drop_missing(samples, found.measured.shape, lost)
-    intensity, detector = scaled(found.measured, seen, found.config.restore.level)
+    intensity, detector = fit_grey_scale(seen, found.config.restore.level, found.measured.path)
     identified = fingerprint(found.measured, samples)
     weights = found.config.restore.prior if adapted is None else str(adapted)
     prior = found.prior if adapted is None else resolve(weights)
@@ -248,8 +248,8 @@ def make(found: RunSpec, adapted: str | Path | None = None, psf: str | Path | No
         intensity=intensity,
         noise=detector.sigma,
         gain=detector.gain,
-        noise_floor=detector.least,
-        correlation_ratio=detector.own,
+        noise_floor=detector.floor,
+        correlation_ratio=detector.correlation_ratio,
         lost=lost,
         psf=kernel,
         prior={"weights": weights, **prior.digest()},

@@ -15,8 +15,7 @@ from emgen.config.run import Config
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize, Zyx, zyx
 from emgen.networks.card import AXIAL, SECTIONS, Card, resolve
-from emgen.physics.psf import Kernel, gaussian, nested
-from emgen.physics.psf import read as read_kernel
+from emgen.physics.psf import Kernel, as_tuples, gaussian, read_kernel
 from emgen.volumes.grid import Grid
 from emgen.volumes.measured import Measured
 from emgen.volumes.volume import Volume
@@ -225,9 +224,9 @@ def _psf(config: Config) -> Kernel | None:
     if config.restore.mode != "deblur" or psf.blind:
         return None
     if psf.kernel:
-        return nested(read_kernel(psf.kernel))
+        return as_tuples(read_kernel(psf.kernel))
     y, x = np.broadcast_to(psf.sigma, 2).tolist()
-    return nested(gaussian(y, x, math.radians(psf.angle)))
+    return as_tuples(gaussian(y, x, math.radians(psf.angle)))
 
 
 def sampling(config: Config, voxel: VoxelSize) -> tuple[Zyx, tuple[float, float, float]]:

@@ -49,7 +49,7 @@ class Intensity:
             )
         return cls(float(low), float(high))
 
-    def narrowed(self, samples: Iterable[npt.NDArray[Any]], noise: float) -> Self:
+    def without_noise(self, samples: Iterable[npt.NDArray[Any]], noise: float) -> Self:
         """As it would be without noise of this standard deviation, which spreads the grey values around their mean.
 
         A prior knows tissue at one contrast. At least a tenth of the variance is left to the tissue.

@@ -68,11 +68,11 @@ def test_a_ramp_is_filled_exactly_and_the_rest_kept(gone, first):
 
 
 def test_what_is_said_to_be_lost_is_checked():
-    assert missing.check([3, 1, 3], 5) == (1, 3)
+    assert missing.check_missing([3, 1, 3], 5) == (1, 3)
     with pytest.raises(EmgenError, match="section 5 does not exist; the input has 5"):
-        missing.check([5], 5)
+        missing.check_missing([5], 5)
     with pytest.raises(EmgenError, match="all 2 sections"):
-        missing.check([0, 1], 2)
+        missing.check_missing([0, 1], 2)
 
 
 def test_a_lost_section_changes_no_other_and_is_restored_from_its_neighbours(fib25):
