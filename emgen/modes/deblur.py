@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +14,7 @@ from emgen.modes.mode import Planned
 from emgen.modes.sections import Sections
 from emgen.physics.acquisition import Acquisition, blurred_pixels, same_voxels
 from emgen.physics.noise_model import NoiseModel
+from emgen.physics.psf import Kernel, as_tuples, gaussian, read_kernel
 
 if TYPE_CHECKING:
     from emgen.modes.trial import Trial
@@ -37,6 +39,19 @@ class Deblur(Sections):
     def refuse_unfit(self) -> None:
         self.refuse_adaptation()
         self.refuse_factor()
+
+    def given_psf(self) -> Kernel | None:
+        psf = self.restore.psf
+        if psf.blind:
+            return None
+        if psf.kernel:
+            return as_tuples(read_kernel(psf.kernel))
+        y, x = np.broadcast_to(psf.sigma, 2).tolist()
+        return as_tuples(gaussian(y, x, math.radians(psf.angle)))
+
+    @property
+    def fits_psf(self) -> bool:
+        return self.restore.psf.blind
 
     def refuse_grid(self, grid: Grid) -> None:
         """`EmgenError` if the point spread function reaches beyond the halo.

@@ -143,7 +143,7 @@ class Isotropic(Mode):
         linear = observation.linear
         if networks.estimator is None:
             return linear
-        density, sigma = self._sampling_density(observation), observation.noise.sigma
+        density, sigma = self._sampling_density(observation), observation.mid_sigma
         along_y = networks.estimate(linear, density, sigma)
         along_x = networks.estimate(linear.transpose(1, 2), density.transpose(1, 2), sigma)
         return (along_y + along_x.transpose(1, 2)).contiguous() / 2

@@ -67,7 +67,8 @@ class Observation:
         y_context: those that `context` determines wholly.
         sigma: deviation of white noise that hides as much tissue as the noise in y does: one number, or one for each
             voxel of y.
-        noise: the noise model of the run, in half ranges.
+        noise: the noise model of the run, in grey values.
+        unit: grey values of a half range.
         missing: numbers of the measured sections that hold no image.
         device: where the tensors are.
     """
@@ -79,13 +80,19 @@ class Observation:
     y_context: Tensor
     sigma: float | Tensor
     noise: NoiseModel
+    unit: float
     missing: tuple[int, ...]
     device: str
 
     @property
+    def mid_sigma(self) -> float:
+        """Deviation at mid-grey of white noise that hides as much tissue, in half ranges."""
+        return self.noise.sigma / self.unit
+
+    @property
     def true_sigma(self) -> float:
-        """The noise's own deviation at mid-grey in half ranges, below `noise.sigma` where neighbours share the noise."""
-        return self.noise.correlation_ratio * self.noise.sigma
+        """The noise's own deviation at mid-grey in half ranges: less than `mid_sigma` where neighbours share it."""
+        return self.noise.true_sigma / self.unit
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,15 @@ class Mode(ABC):
         """`EmgenError` if the settings do not fit the mode."""
         return
 
+    def given_psf(self) -> Kernel | None:
+        """The point spread function that the settings give, None where there is none or it is to be fitted."""
+        return None
+
+    @property
+    def fits_psf(self) -> bool:
+        """Whether the point spread function is to be fitted to the input before it is restored."""
+        return False
+
     def refuse_grid(self, grid: Grid) -> None:
         """`EmgenError` if blocks of this grid cannot be restored."""
         return
@@ -198,9 +214,7 @@ class Mode(ABC):
         """Output sections beyond the last measured one, which nothing on the far side supports."""
         return None
 
-    def operator_without(
-        self, box: Box, missing: Sequence[int], device: str = "cpu"
-    ) -> Operator:
+    def operator_without(self, box: Box, missing: Sequence[int], device: str = "cpu") -> Operator:
         """`operator` of a volume some of whose measured sections hold no image."""
         from emgen.physics.operators import without_sections
 

@@ -47,16 +47,16 @@ class Sections(Mode):
         density[[k in observation.missing for k in sections]] = 0
         start = tikhonov_start(observation.linear, observation.y_context, A, sigma)
         selected = observation.box.relative_to(context).slices[0]
-        planes = networks.estimate(
-            start.transpose(0, 1), density.transpose(0, 1), sigma, selected
-        )
+        planes = networks.estimate(start.transpose(0, 1), density.transpose(0, 1), sigma, selected)
         return planes.transpose(0, 1).contiguous()
 
     def refuse_factor(self) -> None:
         """`EmgenError` if a mode that keeps the voxel size is given a factor."""
         restore = self.restore
         if restore.factor not in (None, 1):
-            raise EmgenError(f"{restore.mode} keeps the voxel size; remove `factor: {restore.factor}`")
+            raise EmgenError(
+                f"{restore.mode} keeps the voxel size; remove `factor: {restore.factor}`"
+            )
 
     def refuse_adaptation(self) -> None:
         """`EmgenError` if a prior would be adapted to sections that are not what it should learn."""

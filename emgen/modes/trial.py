@@ -112,9 +112,7 @@ def noisier_sections(mode: Mode, noise: NoiseModel, context: int) -> Trial | Non
     return _within_sections(mode, louder, context, 1, measured_again)
 
 
-def coarser_sections(
-    mode: Mode, noise: NoiseModel, context: int, binned: int = 1
-) -> Trial | None:
+def coarser_sections(mode: Mode, noise: NoiseModel, context: int, binned: int = 1) -> Trial | None:
     """A section between those beside it, measured by the operator once more. None where sections are too small.
 
     Args:
@@ -153,9 +151,7 @@ def _within_sections(
         return [Known(y, truth[middle], float(power[middle].mean()))]
 
     box = Box((middle, 0, 0), (middle + 1, side, side))
-    return Trial(
-        tried, noise, sections, side * binned, box, SECTION_CROPS, box.size, problems, 0
-    )
+    return Trial(tried, noise, sections, side * binned, box, SECTION_CROPS, box.size, problems, 0)
 
 
 def noisier(
@@ -218,7 +214,9 @@ def degraded(
 def rows_between(mode: Mode) -> npt.NDArray[np.bool_]:
     """Output sections (n,) to compare: between measured ones, and none that were kept."""
     rows = np.arange(mode.shape[0])
-    kept = rows % mode.acquisition.scale[0] == 0 if mode.keeps_measured else np.zeros(len(rows), bool)
+    kept = (
+        rows % mode.acquisition.scale[0] == 0 if mode.keeps_measured else np.zeros(len(rows), bool)
+    )
     first, stop = mode.bracketed_sections(())
     between: npt.NDArray[np.bool_] = (rows >= first) & (rows < stop) & ~kept
     return between

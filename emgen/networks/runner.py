@@ -73,6 +73,12 @@ class Networks:
         _refuse_changed(card, self.planned_estimator)
         return network.to(self.device).requires_grad_(False), card
 
+    @property
+    def faintest_noise(self) -> float:
+        """The least noise that the estimator learnt to remove, in half ranges."""
+        assert self.estimator is not None
+        return float(self.estimator[1].facts["training"]["sections"]["noise"][0])
+
     def load(self) -> None:
         """Read the weights now, and not when the first block needs them."""
         _ = self.prior, self.estimator
@@ -86,9 +92,7 @@ class Networks:
         """The prior's velocity on a volume (z, y, x), seen along planes of each orientation."""
         batch, workers = self._sharing()
         return [
-            planes(
-                self.velocity, plane, tile=self.prior[1].tile, batch=batch, workers=workers
-            )
+            planes(self.velocity, plane, tile=self.prior[1].tile, batch=batch, workers=workers)
             for plane in orientations
         ]
 

@@ -134,6 +134,11 @@ class NoiseModel:
         )
 
     @property
+    def true_sigma(self) -> float:
+        """The noise's own standard deviation at `middle`, in grey values."""
+        return self.correlation_ratio * self.sigma
+
+    @property
     def is_correlated(self) -> bool:
         """Whether neighbouring pixels share the noise, as in fast scans."""
         return self.correlation_ratio != 1

@@ -48,7 +48,7 @@ def dps(problem: Problem) -> Tensor:
             x = x.detach().requires_grad_(guided)
             x_t = diffusion.to_flow(x, time)
             h = x1_prediction(x_t, velocity(x_t, time), time)
-            misfit = size * torch.linalg.vector_norm(A(h) - y)
+            misfit = size * torch.linalg.vector_norm(A.residual(h, y))
             gradient = torch.autograd.grad(misfit, x)[0] if guided else 0.0
         taken = 1 - kept / later
         mean = (

@@ -29,7 +29,7 @@ def em_generalist(problem: Problem) -> Tensor:
     x = problem.noise(0)
     for k in range(problem.steps):
         t, (velocity, bound) = k / problem.steps, turns[k % len(turns)]
-        z = x - (1 - t) ** problem.guidance * A.interpolate_back(A(x) - y) if bound else x
+        z = x - (1 - t) ** problem.guidance * A.interpolate_back(A.residual(x, y)) if bound else x
         z = t * z + (1 - t) * problem.noise(k + 1)
         x = x1_prediction(z, velocity(z, t), t)
     return x

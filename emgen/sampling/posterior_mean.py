@@ -42,9 +42,7 @@ def posterior_mean_one_call(
     return interpolate_over_sigma(sigma, estimate)
 
 
-def interpolate_over_sigma(
-    sigma: float | Tensor, estimate: Callable[[float], Tensor]
-) -> Tensor:
+def interpolate_over_sigma(sigma: float | Tensor, estimate: Callable[[float], Tensor]) -> Tensor:
     """`estimate(sigma)`, also where the noise differs from voxel to voxel.
 
     The estimates for noises an octave apart are then interpolated at every voxel, linearly in log sigma. Which

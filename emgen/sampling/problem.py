@@ -11,10 +11,10 @@ if TYPE_CHECKING:  # a plan reads the samplers' defaults without torch
 
     from emgen.physics.operators import Operator
 
-    Velocity = Callable[[Tensor, float], Tensor]
-    """v(x_t, t) of a volume (z, y, x): the mean of x - eps given x_t = (1 - t) eps + t x."""
-    Noise = Callable[[int], Tensor]
-    """Standard normal noise of the volume's shape, fresh for each number of a step."""
+Velocity = Callable[["Tensor", float], "Tensor"]
+"""v(x_t, t) of a volume (z, y, x): the mean of x - eps given x_t = (1 - t) eps + t x."""
+Noise = Callable[[int], "Tensor"]
+"""Standard normal noise of the volume's shape, fresh for each number of a step."""
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from emgen.geometry import Box, Zyx
 from emgen.physics.acquisition import Acquisition
 from emgen.physics.operators.operator import Operator
+
+
+def without_sections(operator: Operator, missing: Collection[int], device: str = "cpu") -> Operator:
+    """The operator of a volume whose measured sections of these numbers hold no image."""
+    sections = range(operator.footprint.start[0], operator.footprint.stop[0])
+    measured = torch.tensor([k not in missing for k in sections], dtype=torch.bool)
+    if measured.all():
+        return operator
+    return Masked(operator, measured[:, None, None].to(device))
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,10 @@ class Masked(Operator):
         """As of `operator`, where missing voxels have an infinite r: they bind nothing."""
         weight = y.new_zeros(y.shape) + r
         return self.operator.prox(h, y, weight.masked_fill(~self.measured, math.inf))
+
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        """A x - y, and zero where there is no image."""
+        return (self.operator(x) - y) * self.measured
 
     def response_norm(self) -> float:
         return self.operator.response_norm()

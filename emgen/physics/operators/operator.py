@@ -57,6 +57,10 @@ class Operator(ABC):
         its voxel out.
         """
 
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        """A x - y, on the footprint."""
+        return self(x) - y
+
     @abstractmethod
     def response_norm(self) -> float:
         """|A e|, e one voxel far from the borders: 1 of a kept voxel, less of a mean or a blur."""
