@@ -26,11 +26,11 @@ def flower(problem: Problem) -> Tensor:
         The last x* (z, y, x) in half ranges, which agrees with y: for sigma = 0 exactly.
 
     Raises:
-        ValueError: the problem has no start.
+        ValueError: the problem has no start, or only unbound velocities.
     """
     y, A, sigma, velocities = problem.y, problem.A, problem.sigma, problem.velocities
-    if problem.start is None:
-        raise ValueError("flower begins from an estimate; the problem has no start")
+    if problem.start is None or not velocities:
+        raise ValueError("flower needs a start, and a velocity that the measurement binds")
     t0, steps, x_star = problem.start_time, problem.steps, problem.start
     for k in range(steps):
         t = t0 + (1 - t0) * k / steps

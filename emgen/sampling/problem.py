@@ -49,9 +49,9 @@ class Problem:
     guidance: float = 0.3
 
     def __post_init__(self) -> None:
-        if not self.velocities or self.steps < 1:
+        if not self.turns or self.steps < 1:
             raise ValueError(
-                f"expected at least one velocity and one step; found {len(self.velocities)} and {self.steps}"
+                f"expected at least one velocity and one step; found {len(self.turns)} and {self.steps}"
             )
         sigma = self.sigma if isinstance(self.sigma, int | float) else _least(self.sigma)
         if not 0 <= self.start_time < 1 or sigma < 0:
