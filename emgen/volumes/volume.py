@@ -210,43 +210,6 @@ class Volume:
             )
 
 
-def open_tensorstore(kind: Literal["n5", "precomputed"], path: str) -> tuple[Any, VoxelSize | None]:
-    """A lazily read array of an N5 data set or a Neuroglancer precomputed volume, and its voxel size.
-
-    Returns:
-        The array in (z, y, x), sliceable, each slice giving numpy voxels through `np.asarray`, and the
-        voxel size in nm, or None where the format does not say.
-
-    Raises:
-        EmgenError: it cannot be opened.
-    """
-    import tensorstore
-
-    driver = {"n5": "n5", "precomputed": "neuroglancer_precomputed"}[kind]
-    kvstore: Any = path if "://" in path else {"driver": "file", "path": path}
-    try:
-        store = tensorstore.open(
-            {"driver": driver, "kvstore": kvstore}, open=True, read=True
-        ).result()
-    except ValueError as error:
-        raise EmgenError(f"{path} cannot be opened as {kind}: {error}") from None
-    units = store.dimension_units
-    if kind == "precomputed":
-        if store.shape[3] != 1:
-            raise EmgenError(f"{path} has {store.shape[3]} channels; expected one")
-        store, units = store[..., 0], units[:3]
-    # both formats count x first
-    sizes = [_unit_nanometres(unit) for unit in reversed(units)]
-    voxel = None if None in sizes else VoxelSize(*cast("list[float]", sizes))
-    return store.T, voxel
-
-
-def _unit_nanometres(unit: Any) -> float | None:
-    if unit is None or unit.base_unit not in omezarr.NANOMETRES:
-        return None
-    return float(unit.multiplier) * omezarr.NANOMETRES[unit.base_unit]
-
-
 def _open_group(where: str, mode: Literal["r", "r+"]) -> zarr.Group:
     remote = "://" in where
     if not remote and not Path(where).exists():
