@@ -15,7 +15,7 @@ from emgen.errors import EmgenError
 from emgen.physics.psf import gaussian, read_kernel
 from emgen.run.blind import Ellipse, between
 from emgen.run.plan import make
-from emgen.run.resolve import draft
+from emgen.run.resolve import resolve
 
 WIDE = {
     "grid": {"block": [16, 48, 48], "halo": [4, 8, 8]},
@@ -40,7 +40,7 @@ def test_another_kernel_in_the_same_file_is_another_setting(tmp_path):
     found = []
     for sigma in (1.0, 2.0):
         tifffile.imwrite(path, gaussian(sigma, sigma))
-        found.append(draft(parse(deblurred(volume, {"kernel": str(path)}))).settings)
+        found.append(resolve(parse(deblurred(volume, {"kernel": str(path)}))).settings)
     assert found[0] != found[1]
 
 
@@ -78,7 +78,7 @@ def test_a_line_is_a_kernel_too_and_an_array_is_checked_like_a_file(tmp_path, fi
 def test_a_function_wider_than_the_halo_is_refused_where_blocks_meet(tmp_path):
     volume = measured(tmp_path)  # 40 x 40 pixels
     with pytest.raises(EmgenError, match=r"reaches 9 pixels along y, the halo 8: set grid.halo"):
-        draft(
+        resolve(
             parse(
                 deblurred(volume, {"sigma": 3.0})
                 | {
@@ -87,11 +87,11 @@ def test_a_function_wider_than_the_halo_is_refused_where_blocks_meet(tmp_path):
                 }
             )
         )
-    draft(parse(deblurred(volume, {"sigma": 3.0})))  # one block is the whole section
+    resolve(parse(deblurred(volume, {"sigma": 3.0})))  # one block is the whole section
 
 
 def test_what_was_fitted_to_other_voxels_is_refused(tmp_path):
-    found = draft(parse(deblurred(measured(tmp_path), "blind")))
+    found = resolve(parse(deblurred(measured(tmp_path), "blind")))
     kernel = gaussian(1.0, 1.0).tolist()
     path = tmp_path / "psf.json"
     path.write_text(json.dumps({"input": make(found).fingerprint, "kernel": kernel}))

@@ -124,6 +124,25 @@ class NoiseModel:
         share = level / rms
         return type(self)(self.sigma * share, self.gain * share**2, self.middle, self.floor * share)
 
+    def amplified(self, power: float) -> Self:
+        """Noise of the same kind with `power` times the variance at every grey value."""
+        return replace(
+            self,
+            sigma=self.sigma * power**0.5,
+            gain=self.gain * power,
+            floor=self.floor * power**0.5,
+        )
+
+    @property
+    def true_sigma(self) -> float:
+        """The noise's own standard deviation at `middle`, in grey values."""
+        return self.correlation_ratio * self.sigma
+
+    @property
+    def is_correlated(self) -> bool:
+        """Whether neighbouring pixels share the noise, as in fast scans."""
+        return self.correlation_ratio != 1
+
     def at(self, grey: Grey) -> npt.NDArray[np.float32]:
         """Standard deviation in grey values at every grey value, an array of the shape of `grey`."""
         variance = self.sigma**2 + self.gain * (grey.astype(np.float64) - self.middle)
