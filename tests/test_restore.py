@@ -9,7 +9,8 @@ from emgen.run.job import open_results, restore_job
 from emgen.run.plan import make
 from emgen.run.resolve import concurrent_blocks, resolve
 from emgen.run.restore import Restorer
-from emgen.volumes.volume import BlockStore, Volume
+from emgen.volumes.blocks import BlockStore
+from emgen.volumes.volume import Volume
 
 
 @pytest.fixture(scope="module")
