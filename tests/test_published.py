@@ -67,7 +67,7 @@ class TestDiffusionWeights:
         write(unet.state_dict())
         assert main(["convert", str(source), str(tmp_path / "prior.safetensors")]) == 0
         prior, card = load(str(tmp_path / "prior.safetensors"))
-        assert (card.tile, card.cell, card.facts["layout"]) == (128, 2, "diffusion (UNet2DModel)")
+        assert (card.tile, card.stride, card.facts["layout"]) == (128, 2, "diffusion (UNet2DModel)")
         assert card.facts["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
         x = torch.randn(2, 1, 16, 16)
         for t in (0.1, 0.5, 0.9):
@@ -117,7 +117,7 @@ class TestDiffusionWeights:
         plan, voxels = restore(
             tmp_path / "run", settings(volume, restore={**mode, "prior": str(card.path)})
         )
-        assert (plan.prior["cell"], plan.prior["layout"]) == (2, "diffusion (UNet2DModel)")
+        assert (plan.prior["stride"], plan.prior["layout"]) == (2, "diffusion (UNet2DModel)")
         assert voxels.shape == (1, 17, 19) and voxels.std() > 1
 
 

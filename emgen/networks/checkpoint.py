@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from emgen import __version__
 from emgen.errors import EmgenError
-from emgen.networks.card import ESTIMATORS, Card, resolve
+from emgen.networks.card import Card, resolve
 from emgen.networks.estimator import Estimator
 from emgen.networks.prior import Prior
 
@@ -25,7 +25,7 @@ def build(architecture: dict[str, Any]) -> Network:
     Raises:
         TypeError, ValueError: there is no such network.
     """
-    if architecture.get("design") in ESTIMATORS:
+    if architecture.get("design") in ("axial", "sections"):
         return Estimator(**{k: v for k, v in architecture.items() if k != "design"})
     return Prior(**architecture)
 

@@ -29,7 +29,7 @@ class Estimator(nn.Module):
     Args:
         channels: of each level, finest first.
         layers: residual blocks per level.
-        beside: planes that it sees on either side.
+        context: planes that it sees on either side.
         unshuffle: pixels folded into channels before the first level.
     """
 
@@ -37,23 +37,23 @@ class Estimator(nn.Module):
         self,
         channels: Sequence[int] = (32, 64, 128, 192),
         layers: int = 2,
-        beside: int = 2,
+        context: int = 2,
         unshuffle: int = 2,
     ) -> None:
         super().__init__()
-        self.beside, self.unshuffle = beside, unshuffle
+        self.context, self.unshuffle = context, unshuffle
         self.multiple = unshuffle * 2 ** (len(channels) - 1)
-        planes = 2 * beside + 2
+        planes = 2 * context + 2
         self.unet = UNet(planes * unshuffle**2, channels, layers, outputs=unshuffle**2)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, inputs: Tensor, t: Tensor) -> Tensor:
-        """Planes (n, 1, h, w) of `inputs` (n, 2 * beside + 2, h, w), see `context_stack`, measured with noise (1 - t) / t; t (n,)."""
+        """Planes (n, 1, h, w) of `inputs` (n, 2 * context + 2, h, w), see `context_stack`, measured with noise (1 - t) / t; t (n,)."""
         height, width = inputs.shape[-2:]
         folded = functional.pixel_unshuffle(padded(inputs, self.multiple), self.unshuffle)
         change = self.unet(folded.contiguous(memory_format=torch.channels_last), t)
         change = functional.pixel_shuffle(change, self.unshuffle)[..., :height, :width]
-        return inputs[:, self.beside : self.beside + 1] + change
+        return inputs[:, self.context : self.context + 1] + change
 
     def plane(self, inputs: Tensor, sigma: float) -> Tensor:
         """As a call, where every plane was measured with noise of standard deviation sigma."""

@@ -128,7 +128,7 @@ def within(plan: Plan) -> Trial | None:
     restore, coarse, shrunk = plan.config.restore, plan.scale[1], 1
     if restore.mode == "deblur":
         shrunk = max(1, min(SHRUNK, min(plan.measured_shape[1:]) // SMALLEST))
-    depth, beside = plan.measured_shape[0], plan.estimator["beside"] if plan.estimator else 0
+    depth, beside = plan.measured_shape[0], plan.estimator["context"] if plan.estimator else 0
     sections = 2 * min(beside, (depth - 1) // 2) + 1
     side = min(*plan.measured_shape[1:], SIZE * shrunk) // (coarse * shrunk) * coarse
     denoising = restore.mode == "denoise"

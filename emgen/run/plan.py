@@ -93,14 +93,14 @@ class Plan:
         return f"{self.key} blocks {blocks.start} to {blocks.stop}"
 
     def aligned(self, outer: Box) -> Box:
-        """What is computed for an outer box: from the networks' whole cells on.
+        """The outer box, its start rounded down to a multiple of the networks' stride.
 
-        A network then sees every voxel at the same place in its cell, wherever blocks begin.
+        A network then sees every voxel at the same place in its stride, wherever blocks begin.
         """
-        cell = math.lcm(*(int(card["cell"]) for card in (self.prior, self.estimator) if card))
+        stride = math.lcm(*(int(card["stride"]) for card in (self.prior, self.estimator) if card))
         # where sections are restored one by one, no plane runs along z
-        cells = (cell if self.config.restore.mode == "isotropic" else 1, cell, cell)
-        return Box(zyx([a - a % n for a, n in zip(outer.start, cells, strict=True)]), outer.stop)
+        strides = (stride if self.config.restore.mode == "isotropic" else 1, stride, stride)
+        return Box(zyx([a - a % n for a, n in zip(outer.start, strides, strict=True)]), outer.stop)
 
     @property
     def detector(self) -> NoiseModel:
@@ -113,7 +113,7 @@ class Plan:
         """Output voxels that the estimate of `box` begins from: where sections are estimated, those beside it too."""
         if self.estimator is None or self.config.restore.mode == "isotropic":
             return box
-        return box.grow((self.estimator["beside"], 0, 0)).clip(self.shape)
+        return box.grow((self.estimator["context"], 0, 0)).clip(self.shape)
 
     def interpolation_support(self, box: Box) -> Box:
         """Measured voxels between which every output voxel of `box` is interpolated."""

@@ -14,7 +14,7 @@ from emgen.config.restore import LINEAR
 from emgen.config.run import Config
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize, Zyx, zyx
-from emgen.networks.card import AXIAL, SECTIONS, Card, resolve
+from emgen.networks.card import Card, Task, resolve
 from emgen.physics.psf import Kernel, gaussian, nested
 from emgen.physics.psf import read as read_kernel
 from emgen.volumes.grid import Grid
@@ -125,8 +125,8 @@ class RunSpec:
         that are seen beside them, what their networks hold of a batch or of one large plane, and libraries."""
         outer = self.grid.outer_shape()
         plane = max(BATCH, math.prod(sorted(outer)[1:]))
-        sections = self.estimator is not None and self.estimator.estimates == SECTIONS
-        beside = int(self.estimator.architecture["beside"]) if self.estimator and sections else 0
+        sections = self.estimator is not None and self.estimator.task == "sections"
+        beside = self.estimator.context if self.estimator and sections else 0
         seen = (outer[0] + 2 * beside) * math.prod(outer[1:])
         copies = 30 * 4 * seen * concurrent_blocks(self.config, self.grid, THREADS)
         return 1500 + (copies + THREADS * PER_PIXEL * plane) // 1_000_000
@@ -175,22 +175,22 @@ def draft(config: Config, measured: Measured | None = None, psf: Kernel | None =
 def _networks(config: Config) -> tuple[Card, Card | None]:
     restore = config.restore
     prior = resolve(restore.prior)
-    if prior.estimates:
+    if prior.task != "prior":
         raise EmgenError(
             f"restore.prior: {prior.path} is no prior, but a learned estimate; give it as restore.estimator"
         )
     if restore.learned is None:
         return prior, None
     estimator = resolve(restore.learned)
-    wanted = AXIAL if restore.mode == "isotropic" else SECTIONS
-    if estimator.estimates != wanted:
+    task: Task = "axial" if restore.mode == "isotropic" else "sections"
+    if estimator.task != task:
         kinds = {
-            None: "is a prior; give it as restore.prior",
-            AXIAL: "interpolates between sections, for mode: isotropic",
-            SECTIONS: "estimates sections from themselves, for modes other than isotropic",
+            "prior": "is a prior; give it as restore.prior",
+            "axial": "interpolates between sections, for mode: isotropic",
+            "sections": "estimates sections from themselves, for modes other than isotropic",
         }
         raise EmgenError(
-            f"restore.estimator: {estimator.path} {kinds[estimator.estimates]}; mode: {restore.mode} needs one for it, or "
+            f"restore.estimator: {estimator.path} {kinds[estimator.task]}; mode: {restore.mode} needs one for it, or "
             f"begins from linear interpolation: `estimator: {LINEAR}`"
         )
     return prior, estimator

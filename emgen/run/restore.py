@@ -237,7 +237,7 @@ class Restorer:
         """
         share, own = 0.0, self.plan.correlation_ratio * sigma
         if self.plan.estimator is not None:
-            faintest = self.plan.estimator["training"]["sections"]["noise"][0]
+            faintest = self.plan.estimator["faintest_noise"]
             correlated = self.plan.config.restore.noise == "correlated"
             trust = 1.0 if self.plan.measured_shape[0] > 1 else ALONE if correlated else 0.0
             share = trust * min(1.0, own / faintest)
@@ -338,7 +338,7 @@ class Restorer:
             with self._precision():
                 return self.batches(lambda part: estimator.plane(part, sigma), inputs).float()
 
-        inputs = context_stack(start, cover, estimator.beside, wanted)
+        inputs = context_stack(start, cover, estimator.context, wanted)
         parts = inputs.split(tiles_per_call(batch, *inputs.shape[2:]))
         return torch.cat(list(in_threads(planes, parts, workers)))[:, 0].transpose(0, 1)
 
