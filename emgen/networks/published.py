@@ -27,7 +27,7 @@ from torch import Tensor
 from emgen.errors import EmgenError
 from emgen.networks.card import PICKLES, Card
 from emgen.networks.checkpoint import save
-from emgen.networks.prior import Prior
+from emgen.networks.unet2d import UNet2DPrior
 
 HEAD = 64  # channels of an attention head of the flow network; shapes do not tell
 CONTAINERS = ("ema_model", "ema", "model", "state_dict", "net_model")  # the average comes first
@@ -71,7 +71,7 @@ def convert(source: Path, target: Path, name: str | None = None) -> Card:
         )
     try:
         architecture, found = known(weights)
-        prior = Prior(**architecture)
+        prior = UNet2DPrior(**architecture)
         _fill(prior, found)
         _check_settings(prior, source)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -127,7 +127,7 @@ def _refusal(source: Path, error: Exception) -> str:
     return f"{source} is not a checkpoint, or damaged: {reason}"
 
 
-def _fill(prior: Prior, weights: Weights) -> None:
+def _fill(prior: UNet2DPrior, weights: Weights) -> None:
     """Give a network all of its weights; raises `ValueError` unless each has its place and shape."""
     expected = {key.removeprefix("unet."): value for key, value in prior.state_dict().items()}
     wrong = [
@@ -144,7 +144,7 @@ def _fill(prior: Prior, weights: Weights) -> None:
     prior.load_state_dict({f"unet.{key}": value.float() for key, value in weights.items()})
 
 
-def _check_settings(prior: Prior, source: Path) -> None:
+def _check_settings(prior: UNet2DPrior, source: Path) -> None:
     """Settings that shapes do not tell; raises `ValueError` where the source's folder says others."""
     path = source.with_name("config.json")
     if source.name != FOLDER or not path.exists():
