@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgen.errors import EmgenError
+from emgen.networks.build import build
 from emgen.networks.card import resolve
 from emgen.networks.checkpoint import load, save
-from emgen.networks.build import build
 from emgen.training import flow
 from emgen.training.validation import denoise_psnr
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from emgen import __version__
 from emgen.errors import EmgenError
-from emgen.networks.card import Card, resolve
 from emgen.networks.build import Network, build
+from emgen.networks.card import Card, resolve
 from emgen.networks.estimator import Estimator
 from emgen.networks.prior import Prior
 

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from emgen.networks.folding import fold, unfold
 from emgen.networks.unet import UNet
-from emgen.physics.operators import Blur, Operator
-from emgen.physics.operators.averaging import Averaging
+from emgen.physics.operators import Operator
 
 # Standard deviation of tissue around its linear interpolation that `tikhonov_start` assumes, in the prior's half range. The
 # shipped weights were trained on inputs made with it: another figure needs other weights.
@@ -101,18 +100,3 @@ def tikhonov_start(start: Tensor, y: Tensor, A: Operator, sigma: float) -> Tenso
         sigma: standard deviation of y's noise, in the prior's half range.
     """
     return A.prox(start, y, (sigma / DETAIL) ** 2)
-
-
-def response_norm(A: Operator) -> float:
-    """||A e_i||_2 of an interior voxel i: 1 for the identity, less for averaging or blur.
-
-    For averages over c voxels it is 1 / c: one measured voxel sees each.
-
-    Raises:
-        TypeError: the operator is neither an average nor a blur.
-    """
-    if isinstance(A, Averaging):
-        return 1 / A.count
-    if isinstance(A, Blur):
-        return float((A.psf**2).sum() ** 0.5)
-    raise TypeError(f"expected an averaging or a blur of sections, found {type(A).__name__}")
