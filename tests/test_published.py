@@ -112,7 +112,7 @@ class TestDiffusionWeights:
     def test_a_volume_is_restored_with_it(self, unet, tmp_path):
         torch.save(unet.state_dict(), tmp_path / "a.pt")
         card = convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
-        mode = {"mode": "denoise", "noise": 12.0, "sampler": "em-generalist", "steps": 2}
+        mode = {"mode": "denoise", "sampler": "em-generalist", "steps": 2}
         volume = measured(tmp_path, Box((0, 0, 0), (1, 17, 19)))
         plan, voxels = restore(
             tmp_path / "run", settings(volume, restore={**mode, "prior": str(card.path)})
