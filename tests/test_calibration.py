@@ -17,7 +17,7 @@ from emgen.physics.operators import Downsample, Gaussian, Mean, Slice
 from emgen.run import calibration
 from emgen.run.calibration import DEPTH, calibrate, coarser, compared, degraded, noisier
 from emgen.run.plan import make
-from emgen.run.resolve import draft
+from emgen.run.resolve import resolve
 
 SHAPE = (48, DEPTH, 64)
 KINDS = {
@@ -31,7 +31,7 @@ def planned(voxels, factor=4, **restore):
     """A plan and the array that it is for."""
     restore = {"factor": factor, "samples": 4, "steps": 2, "noise": 0, **restore}
     config = parse({"run": "array", "input": {"volume": "array"}, "restore": restore})
-    return make(draft(config, Array(voxels))), Array(voxels)
+    return make(resolve(config, Array(voxels))), Array(voxels)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -144,7 +144,7 @@ def test_it_is_the_same_for_other_workers_and_leaves_lost_and_empty_sections_out
     voxels = fib25[:6, :64, :64].copy()
     voxels[2] = 0
     plan, measured = planned(voxels)
-    assert plan.lost == (2,)
+    assert plan.missing == (2,)
     found = calibrate(plan, measured)
     assert found.crops == calibration.FEWEST and found.factor > 0
     assert calibrate(plan, measured, workers=2) == found
@@ -226,7 +226,7 @@ def test_a_lost_section_is_never_taken_for_the_truth(fib25):
     voxels = fib25[:7, :64, :64].copy()
     voxels[3] = 0
     plan, measured = planned(voxels, factor=None, mode="denoise", noise=8.0)
-    assert plan.lost == (3,)
+    assert plan.missing == (3,)
     assert calibrate(plan, measured).crops == 0
 
 

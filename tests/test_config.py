@@ -81,7 +81,7 @@ def test_all_faults_come_in_one_message():
 
 def test_ngff_0_4_needs_whole_chunks_only():
     settings = {**MINIMAL, "grid": {"block": [64, 64, 64]}, "output": {"ngff": "0.4"}}
-    assert config.parse(settings).output.unit == (64, 64, 64)
+    assert config.parse(settings).output.write_unit == (64, 64, 64)
     assert "whole multiples" in fault({**settings, "output": {"ngff": "0.5"}})
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
 from emgen.training.datasets import Dataset, lookup, registry
-from emgen.volumes.sources import Source, containers, images
+from emgen.volumes.sources import ForeignVolume, containers, images
 from emgen.volumes.volume import Volume
 
 Array = npt.NDArray[Any]
@@ -294,7 +294,7 @@ def test_a_copy_of_every_row_is_read_by_its_reader(
 ) -> None:
     entry = lookup(key)
     where, grey, voxel = COPIES[key](tmp_path, entry)
-    opened: Volume | Source
+    opened: Volume | ForeignVolume
     if entry.reader == "volume.Volume.open":
         opened = Volume.open(where)
         found = opened.read(Box.whole(opened.shape))

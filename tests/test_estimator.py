@@ -10,12 +10,12 @@ from emgen.arrays import Array, isotropic
 from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.networks.card import resolve
+from emgen.networks.card import resolve as resolve_card
 from emgen.networks.checkpoint import load, load_estimator
 from emgen.networks.estimator import Estimator, context_stack
 from emgen.physics.operators import Gaussian, Mean, Slice
 from emgen.run.plan import make
-from emgen.run.resolve import draft
+from emgen.run.resolve import resolve
 from emgen.run.restore import Restorer
 from emgen.training import patches
 from emgen.training.loop import train
@@ -95,7 +95,7 @@ class TestInputs:
                 "grid": {"block": [40, 44, 48]},
             }
         )
-        plan = make(draft(config, Array(measured_)))
+        plan = make(resolve(config, Array(measured_)))
         restorer = Restorer(plan)
         spy = Spy(**SMALL, beside=22).requires_grad_(False)
         restorer.__dict__["estimator"] = spy
@@ -112,7 +112,7 @@ class TestInputs:
         restore_ = {"factor": 4, "section": section, "steps": 1}
         config = {"run": "a", "input": {"volume": "array", "lost": [3]}, "restore": restore_}
         voxels = np.random.default_rng(0).integers(0, 255, (9, 20, 24)).astype(np.uint8)
-        restorer = Restorer(make(draft(parse(config), Array(voxels))))
+        restorer = Restorer(make(resolve(parse(config), Array(voxels))))
         whole = restorer._cover(Box.whole(restorer.plan.shape))
         for box in (Box((5, 0, 0), (23, 20, 24)), Box((18, 3, 2), (36, 9, 20))):
             assert torch.equal(restorer._cover(box), whole[box.slices])
@@ -234,7 +234,7 @@ class TestRestoration:
         wrong = {"prior": "emgen-axial", "estimator": "emgen-small"}
         config = settings(measured(tmp_path), restore={name: wrong[name]})
         with pytest.raises(EmgenError, match=f"restore.{name}: .*{wrong[name]}.*give it as"):
-            draft(parse(config))
+            resolve(parse(config))
         other = load if name == "prior" else load_estimator
         with pytest.raises(EmgenError, match=r"expected an? (prior|estimator), found"):
             other(wrong[name])
@@ -242,12 +242,12 @@ class TestRestoration:
     def test_other_weights_are_another_setting(self, tmp_path):
         volume = measured(tmp_path)
         plans = [
-            make(draft(parse(settings(volume, restore={"estimator": name, "start": 0.8}))))
+            make(resolve(parse(settings(volume, restore={"estimator": name, "start": 0.8}))))
             for name in ("emgen-axial", "linear")
         ]
         assert plans[0].key != plans[1].key
         assert plans[1].estimator is None
-        assert plans[0].estimator["sha256"] == resolve("emgen-axial").sha256
+        assert plans[0].estimator["sha256"] == resolve_card("emgen-axial").sha256
 
     def test_the_time_at_which_sampling_begins_is_that_of_its_start(self):
         def begin(**more):
@@ -257,7 +257,7 @@ class TestRestoration:
         assert begin(start=0.3) == 0.3
 
     def test_the_shipped_one_is_made_by_its_recipe(self):
-        card, recipe = resolve("emgen-axial"), read("config/prior/emgen-axial.yaml")
+        card, recipe = resolve_card("emgen-axial"), read("config/prior/emgen-axial.yaml")
         assert card.architecture == recipe.architecture
         assert card.facts["steps"] == recipe.optimiser.steps
         assert card.facts["training"]["optimiser"]["decay"] == recipe.optimiser.decay

@@ -15,7 +15,7 @@ from foreign import VOXEL, Array, facts, folder_of, pages, refused, voxels
 from PIL import Image
 
 from emgen.geometry import Box
-from emgen.volumes.sources import natural, open_source
+from emgen.volumes.sources import natural, open_foreign
 
 # ---- TIFF
 
@@ -58,7 +58,7 @@ def test_tiff_gives_its_voxels_bit_by_bit(tmp_path: Path, kind: str, dtype: str)
 def test_any_box_of_a_tiff_is_the_same_box_of_its_voxels(tmp_path: Path, kind: str) -> None:
     TIFFS[kind](tmp_path / "a.tif", voxels("uint16"))
     box = Box((1, 3, 4), (4, 11, 23))
-    with open_source(str(tmp_path / "a.tif")) as source:
+    with open_foreign(str(tmp_path / "a.tif")) as source:
         np.testing.assert_array_equal(source.read(box), voxels("uint16")[box.slices])
 
 

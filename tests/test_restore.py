@@ -7,7 +7,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.run.job import open_results, restore_job
 from emgen.run.plan import make
-from emgen.run.resolve import concurrent_blocks, draft
+from emgen.run.resolve import concurrent_blocks, resolve
 from emgen.run.restore import Restorer, operator
 from emgen.volumes.volume import BlockStore, Volume
 
@@ -58,7 +58,7 @@ def test_another_seed_gives_another_sample(volume, result, tmp_path):
 
 
 def test_several_samples_give_their_mean_and_spread(volume, tmp_path):
-    plan = make(draft(parse(settings(volume, restore={"steps": 2, "samples": 3}))))
+    plan = make(resolve(parse(settings(volume, restore={"steps": 2, "samples": 3}))))
     outer = plan.grid[0].outer
     voxels = Volume.open(volume).read(plan.interpolation_support(outer))
     restorer = Restorer(plan)
@@ -129,7 +129,7 @@ def test_empty_blocks_never_reach_the_network(tmp_path, monkeypatch):
         return voxels
 
     volume = measured(tmp_path, Box((0, 0, 0), (2, 16, 160)), change=half)
-    plan = make(draft(parse(settings(volume, restore={"steps": 1}))))
+    plan = make(resolve(parse(settings(volume, restore={"steps": 1}))))
     facts = [
         restore_job(plan, job, tmp_path / f"{job}.zarr", "cpu", 1, lambda text: None)
         for job in range(plan.grid.jobs)
@@ -156,7 +156,7 @@ def test_a_prior_that_changed_since_the_plan_is_refused(result):
 
 def test_the_operator_of_a_plan_agrees_with_its_geometry(volume):
     for section in ("slice", "mean", "gaussian"):
-        plan = make(draft(parse(settings(volume, restore={"section": section}))))
+        plan = make(resolve(parse(settings(volume, restore={"section": section}))))
         whole = operator(plan, Box.whole(plan.shape))
         assert (whole.scale, whole.centre, whole.measured_shape) == (
             plan.scale,
@@ -204,7 +204,7 @@ def test_read_gives_the_stored_voxels(result, tmp_path):
 def test_a_block_that_cannot_be_written_ends_the_job_and_the_others_stay(
     volume, tmp_path, monkeypatch
 ):
-    plan = make(draft(parse(settings(volume, restore={"steps": 1}))))
+    plan = make(resolve(parse(settings(volume, restore={"steps": 1}))))
     write = BlockStore.write
 
     def full(store, place, fields):

@@ -106,7 +106,7 @@ def test_a_write_that_cuts_a_unit_is_refused(tmp_path_factory, data):
     stop = [data.draw(st.integers(a + 1, n)) for a, n in zip(start, volume.shape, strict=True)]
     whole = all(
         a % u == 0 and (b % u == 0 or b == n)
-        for a, b, u, n in zip(start, stop, volume.unit, volume.shape, strict=True)
+        for a, b, u, n in zip(start, stop, volume.write_unit, volume.shape, strict=True)
     )
     box = Box(start, stop)
     if whole:

@@ -15,8 +15,7 @@ from torch.nn import functional
 
 from emgen.networks.prior import padded
 from emgen.networks.unet import UNet
-from emgen.physics.operators import Blur, Operator
-from emgen.physics.operators.averaging import Averaging
+from emgen.physics.operators import Operator
 
 DETAIL = (
     0.2  # standard deviation, of the prior's half range, of what a section is tikhonov_start by
@@ -66,7 +65,7 @@ def context_stack(start: Tensor, cover: Tensor, beside: int, wanted: slice = sli
 
     start: linear interpolation (z, planes, width), or sections (y, planes, width) as `tikhonov_start` has them.
     cover: A^T 1, how much of each voxel was measured: 1 in a measured section, 1 / factor in an average, 0 in none;
-    in sections the `response_norm` with which all were measured, 0 where they were lost.
+    in sections the operator's `response_norm` with which all were measured, 0 where they were lost.
     wanted: which planes, all by default.
     At the ends the outermost plane stands for those that are not there.
     """
@@ -84,15 +83,3 @@ def tikhonov_start(start: Tensor, y: Tensor, A: Operator, sigma: float) -> Tenso
     argmin over x of |A x - y|^2 / sigma^2 + |x - start|^2 / DETAIL^2
     """
     return A.prox(start, y, (sigma / DETAIL) ** 2)
-
-
-def response_norm(A: Operator) -> float:
-    """The norm of what one voxel adds to measured ones, far from borders: 1 of itself, less of a mean or a blur.
-
-    Raises `TypeError` for operators that are neither.
-    """
-    if isinstance(A, Averaging):
-        return 1 / A.count
-    if isinstance(A, Blur):
-        return float((A.psf**2).sum() ** 0.5)
-    raise TypeError(f"expected an averaging or a blur of sections, found {type(A).__name__}")

@@ -27,7 +27,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.volumes import pyramid
 from emgen.volumes.intensity import HIGH, LOW
-from emgen.volumes.sources import Source, open_source
+from emgen.volumes.sources import ForeignVolume, open_foreign
 from emgen.volumes.volume import Ngff, Volume
 
 Array = npt.NDArray[Any]
@@ -81,7 +81,7 @@ def import_volume(
             size is unknown, the target exists, or the disk refuses.
     """
     _check_target(target, chunk, shard)
-    with open_source(path, dataset) as source:
+    with open_foreign(path, dataset) as source:
         size, sentences = _voxel_size(source, voxel)
         dtype = stored_dtype(source.dtype, label, source.where)
         if dtype != source.dtype.newbyteorder("="):
@@ -184,7 +184,7 @@ def _check_target(target: Path, chunk: Zyx, shard: Zyx) -> None:
         )
 
 
-def _voxel_size(source: Source, given: VoxelSize | None) -> tuple[VoxelSize, list[str]]:
+def _voxel_size(source: ForeignVolume, given: VoxelSize | None) -> tuple[VoxelSize, list[str]]:
     """The size to use and, where the file says otherwise, a sentence about it."""
     found = source.voxel
     size = given or found
@@ -199,12 +199,12 @@ def _voxel_size(source: Source, given: VoxelSize | None) -> tuple[VoxelSize, lis
     ]
 
 
-def _origin(source: Source, size: VoxelSize) -> tuple[float, float, float]:
+def _origin(source: ForeignVolume, size: VoxelSize) -> tuple[float, float, float]:
     z, y, x = (n * s for n, s in zip(source.offset, size, strict=True))
     return z, y, x
 
 
-def _window(source: Source, dtype: np.dtype[Any]) -> tuple[float, float, float, float]:
+def _window(source: ForeignVolume, dtype: np.dtype[Any]) -> tuple[float, float, float, float]:
     """Display range (min, start, end, max) from the middle of a few sections."""
     depth, height, width = source.shape
     first, step = max(0, height // 2 - 512), -(-width // 1024)
@@ -224,7 +224,7 @@ def _window(source: Source, dtype: np.dtype[Any]) -> tuple[float, float, float, 
 
 def _fill(
     volume: Volume,
-    source: Source,
+    source: ForeignVolume,
     work: Path,
     memory: int,
     pool: Executor,
@@ -240,15 +240,15 @@ def _fill(
     """
     itemsize = max(source.dtype.itemsize, volume.dtype.itemsize)
     done, total = 0, math.prod(source.shape)
-    for slab in _cut(Box.whole(source.shape), axis=0, length=volume.unit[0]):
+    for slab in _cut(Box.whole(source.shape), axis=0, length=volume.write_unit[0]):
         depth, _, width = slab.shape
-        rows = memory // (depth * width * itemsize) // volume.unit[1] * volume.unit[1]
-        bands = _cut(slab, axis=1, length=max(rows, volume.unit[1]))
+        rows = memory // (depth * width * itemsize) // volume.write_unit[1] * volume.write_unit[1]
+        bands = _cut(slab, axis=1, length=max(rows, volume.write_unit[1]))
         with _spooled(source, slab, work, len(bands)) as ready:
             for band in bands:
                 where = f"{source.where}, sections {band.start[0]} to {band.stop[0] - 1}"
                 voxels = convert(ready.read(band), volume.dtype, where)
-                for row in _cut(band, axis=1, length=volume.unit[1]):
+                for row in _cut(band, axis=1, length=volume.write_unit[1]):
                     part = voxels[row.relative_to(band).slices]
                     pool.submit(volume.write, row, part).result()
                     done += row.size
@@ -265,7 +265,7 @@ def _cut(box: Box, axis: int, length: int) -> list[Box]:
 
 
 @contextmanager
-def _spooled(source: Source, slab: Box, work: Path, bands: int) -> Iterator[Source]:
+def _spooled(source: ForeignVolume, slab: Box, work: Path, bands: int) -> Iterator[ForeignVolume]:
     """The source, its slab unpacked to disk where each band would decode whole sections again."""
     if bands == 1 or not source.whole_sections:
         yield source

@@ -68,10 +68,10 @@ def build(path: str, level: int, threads: int = 1) -> None:
 
 def units(volume: Volume) -> list[Box]:
     """The write units of a volume, in (z, y, x) order."""
-    starts = np.ndindex(*[-(-n // u) for n, u in zip(volume.shape, volume.unit, strict=True)])
-    corners = [zyx([i * u for i, u in zip(at, volume.unit, strict=True)]) for at in starts]
+    starts = np.ndindex(*[-(-n // u) for n, u in zip(volume.shape, volume.write_unit, strict=True)])
+    corners = [zyx([i * u for i, u in zip(at, volume.write_unit, strict=True)]) for at in starts]
     return [
-        Box(c, zyx([a + u for a, u in zip(c, volume.unit, strict=True)])).clip(volume.shape)
+        Box(c, zyx([a + u for a, u in zip(c, volume.write_unit, strict=True)])).clip(volume.shape)
         for c in corners
     ]
 

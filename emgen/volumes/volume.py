@@ -60,7 +60,7 @@ class Volume:
         return np.dtype(self.array.dtype)
 
     @property
-    def unit(self) -> Zyx:
+    def write_unit(self) -> Zyx:
         """The write unit in voxels: the shard, or the chunk of an array without shards."""
         return zyx((self.array.shards or self.array.chunks)[-3:])
 
@@ -191,13 +191,14 @@ class Volume:
         self._check(box)
         if voxels.shape != box.shape:
             raise ValueError(f"expected voxels of shape {box.shape}, found {voxels.shape}")
-        starts_whole = all(a % u == 0 for a, u in zip(box.start, self.unit, strict=True))
+        starts_whole = all(a % u == 0 for a, u in zip(box.start, self.write_unit, strict=True))
         ends_whole = all(
-            b % u == 0 or b == n for b, u, n in zip(box.stop, self.unit, self.shape, strict=True)
+            b % u == 0 or b == n
+            for b, u, n in zip(box.stop, self.write_unit, self.shape, strict=True)
         )
         if not (starts_whole and ends_whole):
             raise ValueError(
-                f"voxels {box.start} to {box.stop} cut a write unit of {self.unit} voxels: "
+                f"voxels {box.start} to {box.stop} cut a write unit of {self.write_unit} voxels: "
                 "another process may own the rest of it, and one of the two would lose its voxels"
             )
         self.array[box.slices] = voxels
@@ -290,7 +291,7 @@ class BlockStore:
         return zarr.open_array(str(self.path / name), mode="r+")
 
 
-def open_foreign(kind: Literal["n5", "precomputed"], path: str) -> tuple[Any, VoxelSize | None]:
+def open_tensorstore(kind: Literal["n5", "precomputed"], path: str) -> tuple[Any, VoxelSize | None]:
     """A lazily read array of an N5 data set or a Neuroglancer precomputed volume, and its voxel size.
 
     Returns:

@@ -1,6 +1,6 @@
 """Volumes in other formats, read lazily: TIFF, folders of sections, MRC, HDF5, N5, precomputed.
 
-`open_source` looks at names and headers only; `Source.read(box)` then reads what a box needs.
+`open_foreign` looks at names and headers only; `ForeignVolume.read(box)` then reads what a box needs.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 from emgen.errors import EmgenError
 from emgen.volumes.sources import containers, images
 from emgen.volumes.sources.images import SECTIONS, TIFF, natural
-from emgen.volumes.sources.source import Source, reading
+from emgen.volumes.sources.source import ForeignVolume, reading
 
-__all__ = ["Source", "natural", "open_source"]
+__all__ = ["ForeignVolume", "natural", "open_foreign"]
 
 MRC = (".mrc", ".mrcs", ".rec", ".st", ".ali", ".map")
 HDF5 = (".h5", ".hdf5", ".hdf")
 
 
 @contextmanager
-def open_source(path: str, dataset: str | None = None) -> Iterator[Source]:
+def open_foreign(path: str, dataset: str | None = None) -> Iterator[ForeignVolume]:
     """Open a volume in a foreign format.
 
     Raises:
@@ -35,7 +35,7 @@ def open_source(path: str, dataset: str | None = None) -> Iterator[Source]:
         yield source
 
 
-def _open(path: str, dataset: str | None, stack: ExitStack) -> Source:
+def _open(path: str, dataset: str | None, stack: ExitStack) -> ForeignVolume:
     if "://" in path:
         return containers.open_url(path, dataset)
     file = Path(path)

@@ -19,16 +19,16 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, zyx
 from emgen.volumes.sources.source import (
     Array,
-    Source,
+    ForeignVolume,
     nanometres,
     size_of,
     sliced,
     volume_shape,
 )
-from emgen.volumes.volume import open_foreign
+from emgen.volumes.volume import open_tensorstore
 
 
-def open_mrc(file: Path, stack: ExitStack) -> Source:
+def open_mrc(file: Path, stack: ExitStack) -> ForeignVolume:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         mrc = stack.enter_context(mrcfile.mmap(file, mode="r"))
@@ -51,7 +51,7 @@ def open_mrc(file: Path, stack: ExitStack) -> Source:
             f"{file} says its voxels are 0.1 nm, which programs write when they do not know; "
             "--voxel-size sets the size"
         )
-    return Source(
+    return ForeignVolume(
         str(file),
         volume_shape(data, file),
         data.dtype,
@@ -73,7 +73,7 @@ def _mrc_unsigned(header: Any) -> bool:
     return float(header.dmax) > 127
 
 
-def open_hdf5(file: Path, dataset: str | None, stack: ExitStack) -> Source:
+def open_hdf5(file: Path, dataset: str | None, stack: ExitStack) -> ForeignVolume:
     hdf5 = stack.enter_context(h5py.File(file, "r"))
     found: dict[str, h5py.Dataset] = {}
 
@@ -91,10 +91,12 @@ def open_hdf5(file: Path, dataset: str | None, stack: ExitStack) -> Source:
     for name, unit in (("resolution", 1.0), ("element_size_um", 1e3)):
         if voxel is None and name in data.attrs:
             voxel = size_of([float(size) * unit for size in np.ravel(data.attrs[name])])
-    return Source(f"{file}:{data.name}", volume_shape(data, file), data.dtype, voxel, sliced(data))
+    return ForeignVolume(
+        f"{file}:{data.name}", volume_shape(data, file), data.dtype, voxel, sliced(data)
+    )
 
 
-def open_n5(folder: Path, dataset: str | None) -> Source:
+def open_n5(folder: Path, dataset: str | None) -> ForeignVolume:
     if dataset is None and "dimensions" not in _n5_attributes(folder):
         dataset = _only(_n5_datasets(folder), str(folder))
     path = folder / (dataset or "")
@@ -102,7 +104,7 @@ def open_n5(folder: Path, dataset: str | None) -> Source:
         raise EmgenError(
             f"{folder} has no data set {dataset}; found {', '.join(_n5_datasets(folder)) or 'none'}"
         )
-    source = open_foreign_volume("n5", str(path))
+    source = tensorstore_volume("n5", str(path))
     return replace(source, voxel=source.voxel or _n5_voxel(path))
 
 
@@ -144,26 +146,26 @@ def _n5_voxel(path: Path) -> VoxelSize | None:
     return size_of(sizes[::-1])
 
 
-def open_url(url: str, dataset: str | None) -> Source:
+def open_url(url: str, dataset: str | None) -> ForeignVolume:
     kind, _, rest = url.partition("://")
     if kind == "precomputed" and dataset is None:
-        return open_foreign_volume("precomputed", rest)
+        return tensorstore_volume("precomputed", rest)
     if kind == "n5":
-        return open_foreign_volume("n5", f"{rest.rstrip('/')}/{dataset}" if dataset else rest)
+        return tensorstore_volume("n5", f"{rest.rstrip('/')}/{dataset}" if dataset else rest)
     raise EmgenError(
         f'{url}: put "precomputed://" or "n5://" before the address, to say what is there'
     )
 
 
-def open_foreign_volume(kind: Literal["n5", "precomputed"], path: str) -> Source:
-    data, voxel = open_foreign(kind, path)
+def tensorstore_volume(kind: Literal["n5", "precomputed"], path: str) -> ForeignVolume:
+    data, voxel = open_tensorstore(kind, path)
     shape = volume_shape(data, path)
     offset = zyx(data.origin) if len(data.shape) == 3 else (0, 0, 0)
 
     def read(box: Box) -> Array:
         return np.asarray(sliced(data)(box.shift(offset)))
 
-    return Source(path, shape, np.dtype(data.dtype.numpy_dtype), voxel, read, offset=offset)
+    return ForeignVolume(path, shape, np.dtype(data.dtype.numpy_dtype), voxel, read, offset=offset)
 
 
 def _only(found: Sequence[str] | dict[str, Any], where: str) -> str:

@@ -17,11 +17,11 @@ from PIL import Image
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
-from emgen.volumes.sources.containers import open_foreign_volume
+from emgen.volumes.sources.containers import tensorstore_volume
 from emgen.volumes.sources.source import (
     Array,
+    ForeignVolume,
     Read,
-    Source,
     nanometres,
     reading,
     size_of,
@@ -32,9 +32,9 @@ TIFF = (".tif", ".tiff", ".btf", ".tf8")
 SECTIONS = (".png", ".tif", ".tiff")
 
 
-def open_folder(folder: Path, stack: ExitStack) -> Source:
+def open_folder(folder: Path, stack: ExitStack) -> ForeignVolume:
     if (folder / "info").is_file():
-        return open_foreign_volume("precomputed", str(folder))
+        return tensorstore_volume("precomputed", str(folder))
     if any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs")):
         raise EmgenError(
             f"{folder} is Zarr already; emgen works on OME-Zarr as it is, without an import"
@@ -80,7 +80,7 @@ def _gaps(sections: Sequence[Path]) -> list[str]:
     ]
 
 
-def open_sections(files: Sequence[Path], stack: ExitStack) -> Source:
+def open_sections(files: Sequence[Path], stack: ExitStack) -> ForeignVolume:
     """One image file per section, all of one shape and type."""
     # EM sections are larger than what Pillow takes for an attack
     stack.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
@@ -97,7 +97,7 @@ def open_sections(files: Sequence[Path], stack: ExitStack) -> Source:
             )
     voxels = zyx((len(files), *shape))
     read = by_sections(lambda k: _section(files[k]), voxels, dtype)
-    return Source(str(files[0]), voxels, dtype, None, read, whole_sections=True)
+    return ForeignVolume(str(files[0]), voxels, dtype, None, read, whole_sections=True)
 
 
 def _header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
@@ -151,7 +151,7 @@ def by_sections(section: Callable[[int], Array], shape: Zyx, dtype: np.dtype[Any
     return read
 
 
-def open_tiff(file: Path, stack: ExitStack) -> Source:
+def open_tiff(file: Path, stack: ExitStack) -> ForeignVolume:
     """Any TIFF: a stack in one piece is mapped, others are read page by page."""
     problems = stack.enter_context(_tifffile_errors())
     tiff = stack.enter_context(tifffile.TiffFile(file))
@@ -174,7 +174,7 @@ def open_tiff(file: Path, stack: ExitStack) -> Source:
     dtype = np.dtype(tiff.byteorder + stack_of.dtype.str[1:])
     if stack_of.dataoffset is not None and stack_of.keyframe.is_memmappable:
         mapped = np.memmap(file, dtype, mode="r", offset=stack_of.dataoffset, shape=shape)
-        return Source(str(file), shape, dtype, voxel, sliced(mapped), notes=tuple(notes))
+        return ForeignVolume(str(file), shape, dtype, voxel, sliced(mapped), notes=tuple(notes))
     pages = stack_of.pages
     missing = [k for k in range(len(pages)) if pages[k] is None]
     whole = len(pages) == 1 and not missing and np.prod(stack_of.keyframe.shape) == np.prod(shape)
@@ -202,7 +202,7 @@ def open_tiff(file: Path, stack: ExitStack) -> Source:
             ) from None
 
     read = by_sections(section, shape, stack_of.dtype)
-    return Source(
+    return ForeignVolume(
         str(file), shape, stack_of.dtype, voxel, read, whole_sections=True, notes=tuple(notes)
     )
 

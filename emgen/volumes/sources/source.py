@@ -1,4 +1,4 @@
-"""What every foreign format is turned into: a `Source`, read lazily by boxes."""
+"""What every foreign format is turned into: a `ForeignVolume`, read lazily by boxes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNITS = {
 
 
 @dataclass(frozen=True)
-class Source:
+class ForeignVolume:
     """A volume in a foreign format, nothing of it read yet.
 
     Attributes:
