@@ -19,7 +19,7 @@ with logged(snakemake.log[0]):
     run = Path(given["plan"]).parent
     plan = Plan.read(given["plan"])
     sample = Sample.of(plan, run / "restored.ome.zarr")
-    spread = Volume.open(run / "uncertainty.ome.zarr") if plan.config.restore.samples > 1 else None
+    spread = Volume.open(run / "uncertainty.ome.zarr") if plan.several_samples else None
     figures = {name: kind.read(given[name]) for name, kind in PARTS.items() if name in given}
     if spread:
         tried = given.get("calibration")

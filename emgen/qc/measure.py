@@ -210,7 +210,7 @@ def consistency(sample: Sample, degrade: Degrade, threads: int = 1) -> summary.C
                 measured = sample.measured.read(footprint).astype(np.float32)
                 gone = [
                     k - footprint.start[0]
-                    for k in plan.lost
+                    for k in plan.missing
                     if k in range(footprint.start[0], footprint.stop[0])
                 ]
                 measured[gone] = degraded[gone]  # nothing was measured that could disagree
@@ -219,7 +219,7 @@ def consistency(sample: Sample, degrade: Degrade, threads: int = 1) -> summary.C
                 )
         return found
 
-    deviation = plan.noise * plan.correlation_ratio
+    deviation = plan.noise_model.true_sigma
     totals = _added(each for each in sample.map(sums, threads) if each)
     nothing = summary.ConsistencyOf(
         rmse_grey=None, bias_grey=None, relative_to_noise=None, curves={}
@@ -322,7 +322,7 @@ def uncertainty(
     """The spread over posterior samples (grey values), calibrated already, beside the error where that is known."""
     squared = count = errors = varying = 0.0
     highest, within = [], np.zeros(len(DEVIATIONS))
-    wider = math.sqrt(sample.plan.config.restore.error_variance_ratio)
+    wider = math.sqrt(sample.plan.mode.error_variance_ratio)
     for box in sample.boxes:
         values, tile = spread.read(box), sample.read(box)
         squared += float(np.square(values, dtype=np.float64).sum())
