@@ -92,8 +92,8 @@ def checked(path: Path) -> str:
         EmgenError: the file, the settings or the input cannot be used, or the run has a result made otherwise.
     """
     from emgen.config.run import load
-    from emgen.run.plan import refuse_other_settings
-    from emgen.run.resolve import draft
+    from emgen.run.output import refuse_other_settings
+    from emgen.run.resolve import resolve
 
     try:
         settings = yaml.safe_load(path.read_text())
@@ -107,7 +107,7 @@ def checked(path: Path) -> str:
             "key and write the values out"
         )
     config = load(path)
-    refuse_other_settings(draft(config), Path("results") / config.run)
+    refuse_other_settings(resolve(config), Path("results") / config.run)
     return config.run
 
 
