@@ -16,8 +16,9 @@ import numpy as np
 from emgen.config.run import parse
 from emgen.geometry import Box
 from emgen.run.job import restore_job
-from emgen.run.plan import create_output, make
-from emgen.run.resolve import draft
+from emgen.run.output import create_output
+from emgen.run.plan import make
+from emgen.run.resolve import resolve
 from emgen.run.stitch import write_cores
 from emgen.volumes.volume import Volume
 
@@ -42,7 +43,7 @@ def restored(folder: Path, block: int, prior: str) -> np.ndarray:
             "output": {"chunk": [block] * 3, "shard": [block] * 3},
         }
     )
-    found = draft(config)
+    found = resolve(config)
     plan, run = make(found), folder / str(block)
     output = create_output(plan, found, run / "restored.ome.zarr")
     restore_job(plan, 0, run / "blocks/0.zarr", "cpu", 2, lambda text: None)

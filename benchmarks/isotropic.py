@@ -58,7 +58,7 @@ def rows(
     def ours(**settings: Any) -> tuple[np.ndarray, dict[str, Any]]:
         settings = {"noise": noise, "seed": SEED, "precision": "bfloat16", **settings}
         found = isotropic(y, factor, section=section, block=shape, **settings)
-        more: dict[str, Any] = {"steps": found.plan.config.restore.steps_or_default}
+        more: dict[str, Any] = {"steps": found.plan.config.mode.steps}
         if found.std is not None:
             more["coverage"] = coverage(
                 truth, found.mean, found.std, found.plan.config.restore.error_variance_ratio

@@ -7,22 +7,23 @@ restored.mean, restored.std
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from emgen.config.run import parse
+from emgen.config import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
-from emgen.physics.psf import checked, nested
+from emgen.networks.device import fixed_arithmetic, refuse_missing_device
+from emgen.physics.psf import as_tuples, check_kernel
 from emgen.run.blind import measure
 from emgen.run.calibration import calibrate
 from emgen.run.plan import Plan, make
-from emgen.run.resolve import draft, refuse_wide
-from emgen.run.restore import Restorer
+from emgen.run.resolve import resolve
+from emgen.run.restore import Fields, Restorer
 from emgen.run.stitch import blend
 from emgen.volumes.grid import Block
 from emgen.volumes.intensity import store
@@ -91,7 +92,7 @@ def isotropic(
     if np.ndim(volume) != 3:
         raise EmgenError(f"expected a volume (z, y, x), found an array of shape {np.shape(volume)}")
     wanted = {"mode": "isotropic", "factor": factor, "section": section}
-    return _restored(volume, {**settings, **wanted}, lost)
+    return _restored(volume, {**settings, **wanted}, lost, CUBE)
 
 
 def denoise(image: Voxels, noise: Any = "auto", *, lost: Any = "auto", **settings: Any) -> Restored:
@@ -115,13 +116,17 @@ def deblur(image: Voxels, psf: Any, *, lost: Any = "auto", **settings: Any) -> R
     function itself, "blind", or a dictionary as in the configuration.
     """
     if isinstance(psf, np.ndarray):
-        return _restored(image, {**settings, "mode": "deblur"}, lost, psf)
+        return _restored(image, {**settings, "mode": "deblur"}, lost, kernel=psf)
     shape = psf if isinstance(psf, dict | str) else {"sigma": psf}
     return _restored(image, {**settings, "mode": "deblur", "psf": shape}, lost)
 
 
 def _restored(
-    image: Voxels, settings: dict[str, Any], lost: Any = "auto", kernel: Voxels | None = None
+    image: Voxels,
+    settings: dict[str, Any],
+    lost: Any,
+    block: Zyx = PLANE,
+    kernel: Voxels | None = None,
 ) -> Restored:
     image = np.asarray(image)
     if image.ndim not in (2, 3):
@@ -130,10 +135,9 @@ def _restored(
         )
     measured = Array(image[None] if image.ndim == 2 else image)
     device = settings.pop("device", "cpu")
-    _refuse_missing(device)
+    refuse_missing_device(device)
     workers = settings.pop("workers", os.cpu_count() or 1)
-    flat = settings["mode"] != "isotropic"
-    block = settings.pop("block", PLANE if flat else CUBE)
+    block = settings.pop("block", block)
     grid = {"block": block, "halo": settings.pop("halo", [min(b // 2, 16) for b in block])}
     config = parse(
         {
@@ -149,47 +153,32 @@ def _restored(
             "adapt: an array is restored with a prior that is there, and none was adapted to it; adapt one with "
             "emgen.training.adapt.adapt, or through the workflow, and give the path of its weights as `prior`"
         )
-    found = draft(config, measured, None if kernel is None else nested(checked(kernel, "psf")))
-    plan = make(found)
-    if found.blind:
-        fitted = measure(plan, measured, device).kernel
-        refuse_wide(fitted, plan.grid)
-        plan = replace(plan, psf=fitted)
-    factor = (
-        calibrate(plan, measured, device, workers).factor
-        if plan.config.restore.calibrates
-        else None
-    )
-    mean, std = _blocks(plan, Restorer(plan, device, workers), measured, factor or 1.0)
+    psf = None if kernel is None else as_tuples(check_kernel(kernel, "psf"))
+    spec = resolve(config, measured, psf)
+    plan = make(spec)
+    if psf is None and spec.mode.fits_psf:
+        plan = replace(plan, psf=measure(plan, measured, device).kernel)
+        plan.mode.refuse_grid(plan.grid)
+    with fixed_arithmetic(config.restore.precision):
+        factor = calibrate(plan, measured, device, workers).factor if plan.several_samples else None
+        fields = _fields(plan, Restorer(plan, device, workers), measured)
+    mean, std = _stitched(plan, fields, factor or 1.0)
     if image.ndim == 2:
         mean, std = mean[0], None if std is None else std[0]
     return Restored(mean, std, plan)
 
 
-def _refuse_missing(device: str) -> None:
-    """`EmgenError` unless the device is a CPU or a CUDA device that is there."""
-    try:
-        wanted = torch.device(device)
-    except RuntimeError:
-        raise EmgenError(f'expected a device "cpu" or "cuda:0", found "{device}"') from None
-    there = torch.cuda.device_count()
-    if wanted.type == "cuda" and (wanted.index or 0) >= there:
-        raise EmgenError(
-            f'expected a device that is there, found no "{device}" among {there} CUDA devices; use device="cpu"'
-        )
+def _fields(plan: Plan, restorer: Restorer, measured: Array) -> list[Fields]:
+    """The result of every block, by its number."""
+    outers = [plan.grid[index].outer for index in range(len(plan.grid))]
+    return [restorer.block(outer, restorer.fetch(outer, measured)) for outer in outers]
 
 
-def _blocks(
-    plan: Plan, restorer: Restorer, measured: Array, factor: float
+def _stitched(
+    plan: Plan, fields: Sequence[Fields], factor: float
 ) -> tuple[Voxels, npt.NDArray[np.float32] | None]:
-    """Every block restored, and blended as `emgen.run.stitch` does; the spread times `factor`."""
-    threads, grid = torch.get_num_threads(), plan.grid
-    torch.set_num_threads(1)  # as in the workflow: the order of every sum is fixed
-    try:
-        outers = [grid[index].outer for index in range(len(grid))]
-        fields = [restorer.block(outer, restorer.fetch(outer, measured)) for outer in outers]
-    finally:
-        torch.set_num_threads(threads)
+    """All blocks blended as `emgen.run.stitch` does; the spread times `factor`."""
+    grid = plan.grid
 
     def whole(name: str, dtype: Any, factor: float = 1.0) -> Voxels:
         def read(block: Block, box: Box) -> Voxels:

@@ -10,20 +10,20 @@ from snakemake.exceptions import WorkflowError
 from emgen import __version__
 from emgen.config.run import parse as parse_settings
 from emgen.errors import EmgenError
-from emgen.run.resolve import draft
-from emgen.run.plan import refuse_other_settings
+from emgen.run.output import refuse_other_settings
+from emgen.run.resolve import resolve
 from emgen.volumes.pyramid import factors
 
 try:
     CONFIG = parse_settings(config)
     RUN = f"results/{CONFIG.run}"
-    DRAFT = draft(CONFIG)
-    refuse_other_settings(DRAFT, Path(RUN))
+    SPEC = resolve(CONFIG)
+    refuse_other_settings(SPEC, Path(RUN))
 except EmgenError as error:
     raise WorkflowError(str(error)) from None
 
-JOBS = range(DRAFT.grid.jobs)
-LAST_LEVEL = len(factors(DRAFT.grid.shape, DRAFT.voxel)) - 1
+JOBS = range(SPEC.grid.jobs)
+LAST_LEVEL = len(factors(SPEC.grid.shape, SPEC.voxel)) - 1
 PYRAMID = f"{RUN}/pyramid/{LAST_LEVEL}.json" if LAST_LEVEL else f"{RUN}/restored.json"
 
 
@@ -35,10 +35,15 @@ wildcard_constraints:
 
 def overlapping_jobs(wildcards):
     """Restore jobs whose blocks overlap the cores that a stitch job writes."""
-    return [f"{RUN}/blocks/{job}.json" for job in DRAFT.grid.sources(int(wildcards.job))]
+    return [f"{RUN}/blocks/{job}.json" for job in SPEC.grid.sources(int(wildcards.job))]
 
 
 def finer_level(wildcards):
     """What must be written before a pyramid level can be."""
     before = int(wildcards.level) - 1
     return f"{RUN}/pyramid/{before}.json" if before else f"{RUN}/restored.json"
+
+
+def projected_memory(wildcards, attempt, threads):
+    """Memory of a restore job with the threads that it really has, and more of it at every further attempt."""
+    return attempt * SPEC.memory_mb(threads)

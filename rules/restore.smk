@@ -1,8 +1,8 @@
 # The prior adapted to the input, where restore.adapt asks for it; it belongs to the input and not to the
 # run, so that other runs on the same input find it.
 ADAPTED = (
-    {"adapted": f"results/adapted/{DRAFT.adaptation}/{DRAFT.adaptation}.safetensors"}
-    if DRAFT.adaptation
+    {"adapted": f"results/adapted/{SPEC.adaptation}/{SPEC.adaptation}.safetensors"}
+    if SPEC.adaptation
     else {}
 )
 
@@ -26,10 +26,10 @@ rule adapt:
         # no more than the adaptation depends on: other runs on the same input shall find it
         volume=CONFIG.input.volume,
         lost=CONFIG.input.lost,
-        prior=str(DRAFT.prior.path.resolve()),
+        prior=str(SPEC.prior.path.resolve()),
         steps=CONFIG.restore.adapt.steps,
         seed=CONFIG.restore.seed,
-        noise=CONFIG.restore.level,
+        noise=SPEC.mode.noise_setting,
         # not an output: a job that is killed goes on from its last checkpoint
         folder="results/adapted/{name}/training",
     message:
@@ -39,7 +39,7 @@ rule adapt:
 
 
 # The point spread function where nobody knows it (psf: blind).
-FITTED = {"psf": f"{RUN}/psf.json"} if DRAFT.blind else {}
+FITTED = {"psf": f"{RUN}/psf.json"} if SPEC.mode.fits_psf else {}
 
 
 rule psf:
@@ -65,7 +65,7 @@ rule psf:
                 "restore": {"mode", "psf", "noise", "prior", "seed"},
             },
         ),
-        prior=DRAFT.prior.sha256,
+        prior=SPEC.prior.sha256,
         version=__version__,
     message:
         "Fitting the point spread function to the input"
@@ -114,12 +114,12 @@ rule restore:
         "../envs/torch.yaml"
     threads: 8
     resources:
-        mem_mb=DRAFT.memory_mb,
+        mem_mb=projected_memory,
         runtime=120,
         gpu_slot=1,
     params:
         store=f"{RUN}/blocks/{{job}}.zarr",
-        jobs=DRAFT.grid.jobs,
+        jobs=SPEC.grid.jobs,
         version=__version__,
     message:
         "Restoring blocks, job {wildcards.job} of {params.jobs}"
@@ -128,7 +128,7 @@ rule restore:
 
 
 # What the input's own sections say of the spread of samples.
-CALIBRATED = {"calibration": f"{RUN}/calibration.json"} if CONFIG.restore.calibrates else {}
+CALIBRATED = {"calibration": f"{RUN}/calibration.json"} if CONFIG.restore.samples > 1 else {}
 
 
 rule calibrate:

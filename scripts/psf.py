@@ -9,12 +9,12 @@ from emgen.run.blind import measure
 from emgen.run.job import claimed_device
 from emgen.run.log import logged
 from emgen.run.plan import make
-from emgen.run.resolve import draft
+from emgen.run.resolve import resolve
 
 with logged(snakemake.log[0]), claimed_device() as device:
-    found = draft(parse({"run": "psf", **snakemake.params.settings}))
-    plan = make(found)
-    ellipse = measure(plan, found.measured, device)
+    spec = resolve(parse({"run": "psf", **snakemake.params.settings}))
+    plan = make(spec)
+    ellipse = measure(plan, spec.measured, device)
     facts = {"input": plan.fingerprint, **asdict(ellipse), "kernel": ellipse.kernel}
     Path(snakemake.output.psf).write_text(json.dumps(facts) + "\n")
     print(

@@ -16,7 +16,7 @@ with logged(snakemake.log[0]), claimed_device() as device:
     plan = Plan.read(snakemake.input.plan)
     print(f"on {socket.gethostname()}, device {device}, {snakemake.threads} threads", flush=True)
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         print(f"{time.monotonic() - begun:8.1f} s  {text}", flush=True)
 
     facts = restore_job(
@@ -25,7 +25,7 @@ with logged(snakemake.log[0]), claimed_device() as device:
         Path(snakemake.params.store),
         device,
         snakemake.threads,
-        say,
+        log,
     )
     facts |= {
         "key": plan.key,

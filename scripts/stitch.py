@@ -12,7 +12,7 @@ with logged(snakemake.log[0]):
     plan, number = Plan.read(snakemake.input.plan), int(snakemake.wildcards.job)
     run = Path(snakemake.input.plan).parent
     voxels = write_cores(plan, number, run / "blocks", "mean", run / "restored.ome.zarr")
-    if plan.config.restore.samples > 1:
+    if plan.several_samples:
         tried = snakemake.input.get("calibration")
         factor = Calibration.read(tried).factor if tried else None
         target = run / "uncertainty.ome.zarr"

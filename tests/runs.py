@@ -11,8 +11,9 @@ import yaml
 from emgen.config.run import parse
 from emgen.geometry import Box
 from emgen.run.job import restore_job
-from emgen.run.plan import Plan, create_output, make
-from emgen.run.resolve import draft
+from emgen.run.output import create_output
+from emgen.run.plan import Plan, make
+from emgen.run.resolve import resolve
 from emgen.run.stitch import write_cores
 from emgen.volumes.volume import Volume
 
@@ -58,7 +59,7 @@ def settings(volume: Path, run: str = "small", **changes) -> dict:
 def restore(folder: Path, config: dict, workers: int = 1) -> tuple[Plan, np.ndarray]:
     """Plan, restore and stitch without Snakemake; the voxels of the output's level 0."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = draft(parse(config))
+    found = resolve(parse(config))
     plan = make(found)
     create_output(plan, found, folder / "restored.ome.zarr")
     for job in range(plan.grid.jobs):

@@ -8,6 +8,7 @@ import scipy.ndimage
 
 from emgen.config.run import parse
 from emgen.geometry import Box, VoxelSize
+from emgen.physics.noise_model import NoiseModel
 from emgen.qc.sample import Sample
 from emgen.run.plan import Plan
 from emgen.volumes.intensity import Intensity, store
@@ -60,17 +61,10 @@ def run(
         config=config,
         measured_shape=(SHAPE[0] // factor, *SHAPE[1:]),
         measured_voxel=VOXEL.scaled((factor, 1, 1)),
-        shape=SHAPE,
-        voxel=VOXEL,
         dtype="uint8",
-        scale=(factor, 1, 1),
-        centre=(0.0, 0.0, 0.0),
         intensity=Intensity.of([truth]),
-        noise=noise,
-        gain=0.0,
-        noise_floor=0.0,
-        correlation_ratio=1.0,
-        lost=(),
+        noise_model=NoiseModel(noise),
+        missing=(),
         psf=None,
         prior={"name": "none", "sha256": "0" * 64},
         estimator=None,

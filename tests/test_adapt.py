@@ -10,14 +10,14 @@ import pytest
 import scipy.ndimage
 from runs import measured, settings, snakemake
 
-from emgen.config.restore import Noise
+from emgen.config.restore import PoissonGaussian
 from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.networks.card import resolve
-from emgen.physics.noise_model import typical_noise
+from emgen.networks.card import resolve as resolve_card
+from emgen.physics.noise_model import white_noise
 from emgen.run.plan import make
-from emgen.run.resolve import draft
+from emgen.run.resolve import resolve
 from emgen.training import progress
 from emgen.training.adapt import adapt, recipe
 from emgen.training.patches import Source
@@ -55,28 +55,28 @@ def stored(folder, grey):
 
 
 def planned(volume, **restore):
-    return draft(parse(settings(volume, restore={"adapt": STEPS, **restore})))
+    return resolve(parse(settings(volume, restore={"adapt": STEPS, **restore})))
 
 
 def test_sections_are_learnt_from_or_held_out_and_never_both(volume):
-    found = recipe("a", resolve("emgen-small"), Volume.open(volume), 4, 0)
+    found = recipe("a", resolve_card("emgen-small"), Volume.open(volume), 4, 0)
     parts = [range(*each.sections) for each in (*found.sources, *found.validation)]
     assert sorted(index for part in parts for index in part) == list(range(6))
     assert all(each.path == str(volume) for each in (*found.sources, *found.validation))
 
 
 def test_lost_sections_are_neither_learnt_from_nor_held_out(volume):
-    found = recipe("a", resolve("emgen-small"), Volume.open(volume), 4, 0, gone=(1, 3))
+    found = recipe("a", resolve_card("emgen-small"), Volume.open(volume), 4, 0, gone=(1, 3))
     ends = [each.sections for each in found.sources], [each.sections for each in found.validation]
     assert ends == ([(0, 1), (4, 6)], [(2, 3)])
     assert all(each.lost == (1, 3) for each in (*found.sources, *found.validation))
     with pytest.raises(EmgenError, match=r"at least 4 sections.*of which 3 sections are lost"):
-        recipe("a", resolve("emgen-small"), Volume.open(volume), 4, 0, gone=(1, 3, 5))
+        recipe("a", resolve_card("emgen-small"), Volume.open(volume), 4, 0, gone=(1, 3, 5))
 
 
 def test_another_adaptation_for_other_lost_sections(volume):
     config = settings(volume, restore={"adapt": STEPS}, input={"lost": [2]})
-    assert draft(parse(config)).adaptation != planned(volume).adaptation
+    assert resolve(parse(config)).adaptation != planned(volume).adaptation
 
 
 def test_the_same_input_and_settings_have_one_adapted_prior(volume):
@@ -84,7 +84,7 @@ def test_the_same_input_and_settings_have_one_adapted_prior(volume):
     assert name == planned(volume, samples=4, steps=7, start=0.5).adaptation
     others = [{"adapt": {"steps": 5}}, {"seed": 1}]
     assert name not in [planned(volume, **other).adaptation for other in others]
-    assert draft(parse(settings(volume))).adaptation is None
+    assert resolve(parse(settings(volume))).adaptation is None
 
 
 def test_another_adaptation_for_other_noise(volume):
@@ -93,7 +93,9 @@ def test_another_adaptation_for_other_noise(volume):
     assert planned(volume, noise=0).adaptation == planned(volume, noise="auto").adaptation == none
 
 
-@pytest.mark.parametrize("noise", [0.0, 10.0, "poisson", "correlated", Noise(gain=2, black=9)])
+@pytest.mark.parametrize(
+    "noise", [0.0, 10.0, "poisson", "correlated", PoissonGaussian(gain=2, black=9)]
+)
 def test_it_learns_at_the_contrast_at_which_it_restores(tmp_path, monkeypatch, noise):
     from emgen.training import adapt as module
 
@@ -105,8 +107,8 @@ def test_it_learns_at_the_contrast_at_which_it_restores(tmp_path, monkeypatch, n
     monkeypatch.setattr(module, "train", lambda found, *_, **__: made.append(found) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         adapt("emgen-small", skewed.path, 4, 0, tmp_path, "a", noise=noise)
-    given = noise.model_dump() if isinstance(noise, Noise) else noise
-    plan = make(draft(parse(settings(skewed.path, restore={"noise": given}))))
+    given = noise.model_dump() if isinstance(noise, PoissonGaussian) else noise
+    plan = make(resolve(parse(settings(skewed.path, restore={"noise": given}))))
     for each in made[0].sources:
         source = Source.open(each, tmp_path, 32)
         assert source.intensity == plan.intensity
@@ -119,7 +121,7 @@ def test_voxels_that_say_nothing_are_refused(tmp_path):
             adapt("emgen-small", volume.path, 4, 0, tmp_path / "adapted", "a", gone=())
 
 
-@pytest.mark.parametrize("noise", [10.0, "poisson", Noise(gain=0.8, sigma=3)])
+@pytest.mark.parametrize("noise", [10.0, "poisson", PoissonGaussian(gain=0.8, sigma=3)])
 def test_noise_as_the_settings_say_it_is_not_learnt(volume, tmp_path, monkeypatch, noise):
     from emgen.training import adapt as module
 
@@ -131,7 +133,7 @@ def test_noise_as_the_settings_say_it_is_not_learnt(volume, tmp_path, monkeypatc
     voxels = Volume.open(volume).read(Box.whole(Volume.open(volume).shape))
     expected = {
         "10.0": 10.0,
-        "poisson": typical_noise([voxels]),
+        "poisson": white_noise([voxels]),
         "gain": (0.8 * voxels.mean() + 9) ** 0.5,
     }
     key = next(key for key in expected if key in str(noise))
@@ -141,10 +143,10 @@ def test_noise_as_the_settings_say_it_is_not_learnt(volume, tmp_path, monkeypatc
 def test_the_card_compares_before_and_after_and_the_plan_takes_it_over(volume, tmp_path):
     card = adapted(volume, tmp_path / "adapted")
     facts = card.facts["adaptation"]
-    assert facts["base_sha256"] == resolve("emgen-small").sha256
+    assert facts["base_sha256"] == resolve_card("emgen-small").sha256
     mean = {key: np.mean(list(facts[f"{key}_db"].values())) for key in ("before", "after")}
     assert mean["after"] >= mean["before"]
-    plan, base = make(planned(volume), card.path), make(draft(parse(settings(volume))))
+    plan, base = make(planned(volume), card.path), make(resolve(parse(settings(volume))))
     assert plan.prior["sha256"] == card.sha256 and plan.prior["adaptation"] == facts
     assert plan.key != base.key and plan.intensity == base.intensity
 
@@ -195,7 +197,7 @@ def test_what_cannot_be_adapted_is_refused(volume, change, words):
 
 
 def test_a_diffusion_model_is_refused(volume):
-    base = resolve("emgen-small")
+    base = resolve_card("emgen-small")
     noise = dataclasses.replace(base, architecture={**base.architecture, "predicts": "noise"})
     with pytest.raises(EmgenError, match="predicts noise"):
         recipe("a", noise, Volume.open(volume), 4, 0)

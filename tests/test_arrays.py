@@ -46,7 +46,7 @@ def test_noise_is_taken_from_an_image(fib25):
     assert known.mean.shape == truth.shape and known.mean.dtype == np.float32
     assert psnr(known.mean, truth) > psnr(image, truth) + 5
     assert psnr(estimated.mean, truth) > psnr(image, truth) + 5
-    assert estimated.plan.noise == pytest.approx(15, rel=0.25)
+    assert estimated.plan.noise_model.sigma == pytest.approx(15, rel=0.25)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0])
@@ -161,7 +161,7 @@ def test_a_fast_scan_is_denoised_by_what_both_networks_make_of_it(fib25):
     shared = scipy.ndimage.gaussian_filter(rng.standard_normal(truth.shape), (0.35, 0.6))
     y = truth + np.sqrt(6 * truth) * shared / shared.std()
     found = denoise(y, "correlated")
-    assert found.plan.gain > 0
+    assert found.plan.noise_model.gain > 0
     prior = denoise(y, "correlated", estimator="linear")
     assert (found.mean != prior.mean).any()
     assert psnr(found.mean, truth) > psnr(prior.mean, truth) - 0.2

@@ -46,7 +46,11 @@ def test_import_makes_the_volume_and_says_what_it_made(
 ) -> None:
     assert main(["import", str(stack), str(target), "--voxel-size", "40,4,4", *LAYOUT]) == 0
     volume = Volume.open(target)
-    assert (volume.shape, volume.voxel, volume.unit) == (SHAPE, VoxelSize(40, 4, 4), (16, 32, 32))
+    assert (volume.shape, volume.voxel, volume.write_unit) == (
+        SHAPE,
+        VoxelSize(40, 4, 4),
+        (16, 32, 32),
+    )
     np.testing.assert_array_equal(volume.read(Box.whole(SHAPE)), tifffile.imread(stack))
     out, err = capsys.readouterr()
     assert "40 x 70 x 45 voxels (z, y, x) of uint8, 40 x 4 x 4 nm (z, y, x)" in out

@@ -21,7 +21,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
 from emgen.volumes import importers
 from emgen.volumes.importers import convert, import_volume, stored_dtype
-from emgen.volumes.sources import Source, open_source
+from emgen.volumes.sources import ForeignVolume, open_foreign
 from emgen.volumes.volume import Ngff, Volume
 
 Array = npt.NDArray[Any]
@@ -127,7 +127,7 @@ def test_constant_and_empty_volumes_have_a_window_too(
 def test_a_voxel_offset_becomes_the_origin(
     tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = Source(
+    source = ForeignVolume(
         "a",
         (2, 3, 4),
         np.dtype("uint8"),
@@ -249,7 +249,7 @@ def test_a_change_of_type_is_said(tmp_path: Path, target: Path) -> None:
 class Meter:
     """Wraps a source and keeps the largest and the total number of voxels read."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ForeignVolume) -> None:
         self.inner, self.boxes = source, list[Box]()
 
     def __call__(self, box: Box) -> Array:
@@ -263,9 +263,11 @@ def test_no_more_than_the_memory_or_one_row_of_shards_is_read_at_once(
     target: Path, monkeypatch: pytest.MonkeyPatch, whole_sections: bool, memory: int
 ) -> None:
     data = voxels(shape=(37, 150, 45))
-    inner = Source("a", (37, 150, 45), data.dtype, VOXEL, lambda box: data[box.slices])
+    inner = ForeignVolume("a", (37, 150, 45), data.dtype, VOXEL, lambda box: data[box.slices])
     meter = Meter(inner)
-    source = Source("a", inner.shape, data.dtype, VOXEL, meter, whole_sections=whole_sections)
+    source = ForeignVolume(
+        "a", inner.shape, data.dtype, VOXEL, meter, whole_sections=whole_sections
+    )
     monkeypatch.setattr("emgen.volumes.sources._open", lambda *_: source)
     monkeypatch.setattr(importers, "_window", lambda *_: (0, 0, 255, 255))
     volume = import_volume("a", target, memory=memory, **SMALL)
@@ -299,7 +301,7 @@ def test_the_window_is_taken_from_few_voxels(target: Path) -> None:
         boxes.append(box)
         return np.broadcast_to(np.uint8(7), box.shape)
 
-    huge = Source("a", (50_000, 100_000, 3000), np.dtype("uint8"), VOXEL, fetch)
+    huge = ForeignVolume("a", (50_000, 100_000, 3000), np.dtype("uint8"), VOXEL, fetch)
     importers._window(huge, np.dtype("uint8"))
     assert sum(box.size for box in boxes) <= 5 * 1024 * 3000
 
@@ -385,5 +387,5 @@ def test_targets_and_layouts_that_make_no_sense_are_refused(stack: Path, target:
 
 
 def test_the_source_may_be_read_while_open_only(stack: Path) -> None:
-    with open_source(str(stack)) as source:
+    with open_foreign(str(stack)) as source:
         assert source.read(Box((0, 0, 0), (1, 2, 3))).shape == (1, 2, 3)

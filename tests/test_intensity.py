@@ -57,7 +57,7 @@ def test_noise_does_not_change_the_contrast_of_tissue(sigma):
     tissue = 120 + 30 * rng.normal(size=(20, 60, 60))
     clean = Intensity.of([tissue])
     noisy = [tissue + sigma * rng.normal(size=tissue.shape)]
-    found = Intensity.of(noisy).narrowed(noisy, sigma)
+    found = Intensity.of(noisy).without_noise(noisy, sigma)
     assert found.low == pytest.approx(clean.low, abs=5)
     assert found.high == pytest.approx(clean.high, abs=5)
 
@@ -70,10 +70,10 @@ def test_padding_of_aligned_stacks_changes_no_scaling(value):
     assert (np.sort(tissue([padded])) == np.sort(voxels.ravel())).all()
     scale = Intensity.of([voxels])
     assert Intensity.of([padded]) == scale
-    assert Intensity.of([padded]).narrowed([padded], 10) == scale.narrowed([voxels], 10)
+    assert Intensity.of([padded]).without_noise([padded], 10) == scale.without_noise([voxels], 10)
 
 
 def test_noise_that_cannot_be_leaves_some_contrast():
     values = [np.random.default_rng(0).normal(size=5000)]
-    found = Intensity.of(values).narrowed(values, 50.0)
+    found = Intensity.of(values).without_noise(values, 50.0)
     assert found.low < found.high

@@ -4,12 +4,15 @@ import shutil
 import numpy as np
 import pytest
 
-from emgen.config.run import parse
+from emgen.config import parse
+from emgen.config.restore import Restore
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.run import plan as planning
-from emgen.run.plan import Plan, create_output, make, refuse_other_settings
-from emgen.run.resolve import draft, sampling
+from emgen.modes import mode
+from emgen.run import output
+from emgen.run.output import create_output, refuse_other_settings
+from emgen.run.plan import Plan, make
+from emgen.run.resolve import resolve
 from emgen.volumes.volume import Volume
 
 THICK = VoxelSize(24, 8, 8)
@@ -45,8 +48,8 @@ def config(volume, **changes):
 
 
 def test_the_physical_extent_is_kept(tmp_path):
-    found = draft(config(measured(tmp_path)))
-    assert (found.grid.shape, found.voxel, found.scale) == (
+    found = resolve(config(measured(tmp_path)))
+    assert (found.grid.shape, found.voxel, found.mode.acquisition.scale) == (
         (15, 20, 22),
         VoxelSize(8, 8, 8),
         (3, 1, 1),
@@ -55,13 +58,19 @@ def test_the_physical_extent_is_kept(tmp_path):
 
 @pytest.mark.parametrize(("section", "centre"), [("slice", 0), ("mean", 1), ("gaussian", 1)])
 def test_a_measured_section_lies_where_its_convention_says(tmp_path, section, centre):
-    assert draft(config(measured(tmp_path), restore={"section": section})).centre == (centre, 0, 0)
+    assert resolve(
+        config(measured(tmp_path), restore={"section": section})
+    ).mode.acquisition.centre == (
+        centre,
+        0,
+        0,
+    )
 
 
 def test_the_output_starts_where_the_input_does(tmp_path):
     volume = measured(tmp_path)
     for section, first in (("slice", 0.0), ("mean", -8.0)):
-        found = draft(config(volume, restore={"section": section}))
+        found = resolve(config(volume, restore={"section": section}))
         output = create_output(make(found), found, tmp_path / f"{section}.ome.zarr")
         assert (output.translation, output.voxel) == ((first, 0, 0), VoxelSize(8, 8, 8))
 
@@ -73,21 +82,21 @@ def test_the_default_factor_is_the_anisotropy_near_a_whole_number(tmp_path, size
     volume = measured(tmp_path)
     voxel = VoxelSize(size, 4, 4) if size > 8 else VoxelSize(size, 8, 8)
     if factor:
-        assert sampling(config(volume), voxel)[0] == (factor, 1, 1)
+        assert mode(Restore(), volume.shape, voxel).acquisition.scale == (factor, 1, 1)
     else:
         with pytest.raises(EmgenError, match=r"restore\.factor|nothing to restore"):
-            sampling(config(volume), voxel)
+            mode(Restore(), volume.shape, voxel)
 
 
 def test_a_plan_comes_back_from_its_file(tmp_path):
-    plan = make(draft(config(measured(tmp_path))))
+    plan = make(resolve(config(measured(tmp_path))))
     plan.write(tmp_path / "plan.json")
     assert Plan.read(tmp_path / "plan.json") == plan
 
 
 def test_the_key_follows_what_the_voxels_depend_on_and_nothing_else(tmp_path):
     volume = measured(tmp_path)
-    key = make(draft(config(volume))).key
+    key = make(resolve(config(volume))).key
     same = [
         {"run": "other"},
         {"grid": {"blocks_per_job": 2}},
@@ -95,18 +104,18 @@ def test_the_key_follows_what_the_voxels_depend_on_and_nothing_else(tmp_path):
         {"restore": {"factor": 3}},
         {"restore": {"steps": 6, "start": 0.85}},
     ]
-    assert all(make(draft(config(volume, **change))).key == key for change in same)
+    assert all(make(resolve(config(volume, **change))).key == key for change in same)
     other = [
         {"restore": {"seed": 1}},
         {"restore": {"steps": 11}},
         {"grid": {"halo": [2, 4, 4]}},
         {"restore": {"noise": 3.0}},
     ]
-    assert all(make(draft(config(volume, **change))).key != key for change in other)
+    assert all(make(resolve(config(volume, **change))).key != key for change in other)
     changed = volume.read(Box.whole(volume.shape))
     changed[2, 3, 4] += 1
     shutil.rmtree(volume.path)
-    assert make(draft(config(measured(tmp_path, changed)))).key != key
+    assert make(resolve(config(measured(tmp_path, changed)))).key != key
 
 
 @pytest.mark.parametrize(
@@ -118,44 +127,44 @@ def test_the_key_follows_what_the_voxels_depend_on_and_nothing_else(tmp_path):
 )
 def test_input_that_holds_nothing_is_refused(tmp_path, voxels, fault):
     with pytest.raises(EmgenError, match=fault):
-        make(draft(config(measured(tmp_path, voxels))))
+        make(resolve(config(measured(tmp_path, voxels))))
 
 
 def test_a_reference_of_another_shape_is_refused(tmp_path):
     wrong = measured(tmp_path, name="reference")
     with pytest.raises(EmgenError, match=r"qc\.reference.*\(5, 20, 22\).*\(15, 20, 22\)"):
-        draft(config(measured(tmp_path), qc={"reference": wrong.path}))
+        resolve(config(measured(tmp_path), qc={"reference": wrong.path}))
 
 
 def test_labels_must_be_integers(tmp_path):
     labels = measured(tmp_path, np.ones((15, 20, 22), np.float32), name="labels")
     with pytest.raises(EmgenError, match=r"qc\.labels.*float32.*expected integers"):
-        draft(config(measured(tmp_path), qc={"labels": labels.path}))
+        resolve(config(measured(tmp_path), qc={"labels": labels.path}))
 
 
 def test_a_missing_prior_is_refused_before_any_work(tmp_path):
     with pytest.raises(EmgenError, match="nothing-of-the-kind"):
-        draft(config(measured(tmp_path), restore={"prior": "nothing-of-the-kind"}))
+        resolve(config(measured(tmp_path), restore={"prior": "nothing-of-the-kind"}))
 
 
 def test_other_settings_are_named_and_nothing_is_overwritten(tmp_path):
     volume, run = measured(tmp_path), tmp_path / "results"
     run.mkdir()
-    make(draft(config(volume))).write(run / "plan.json")
-    refuse_other_settings(draft(config(volume, grid={"blocks_per_job": 3})), run)
+    make(resolve(config(volume))).write(run / "plan.json")
+    refuse_other_settings(resolve(config(volume, grid={"blocks_per_job": 3})), run)
     with pytest.raises(EmgenError, match=r"restore\.seed was 0, now 5"):
-        refuse_other_settings(draft(config(volume, restore={"seed": 5})), run)
+        refuse_other_settings(resolve(config(volume, restore={"seed": 5})), run)
 
 
 def test_a_volume_that_belongs_to_no_plan_is_not_touched(tmp_path):
     volume, run = measured(tmp_path), tmp_path / "results"
     (run / "restored.ome.zarr").mkdir(parents=True)
     with pytest.raises(EmgenError, match="not made by this run"):
-        refuse_other_settings(draft(config(volume)), run)
+        refuse_other_settings(resolve(config(volume)), run)
 
 
 def test_an_output_of_another_plan_is_not_touched(tmp_path):
-    found = draft(config(measured(tmp_path)))
+    found = resolve(config(measured(tmp_path)))
     plan = make(found)
     first = create_output(plan, found, tmp_path / "o.ome.zarr")
     assert create_output(plan, found, tmp_path / "o.ome.zarr").path == first.path
@@ -164,17 +173,17 @@ def test_an_output_of_another_plan_is_not_touched(tmp_path):
 
 
 def test_a_run_that_the_disk_cannot_hold_never_starts(tmp_path, monkeypatch):
-    found = draft(config(measured(tmp_path)))
-    usage = type("usage", (), {"free": found.bytes - 1})
-    monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: usage)
+    found = resolve(config(measured(tmp_path)))
+    usage = type("usage", (), {"free": found.disk_bytes - 1})
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(EmgenError, match="GB are free"):
         refuse_other_settings(found, tmp_path / "results")
 
 
 def test_only_sections_beyond_the_last_measured_one_are_extrapolated(tmp_path):
     volume = measured(tmp_path)
-    assert make(draft(config(volume))).extrapolated == Box((13, 0, 0), (15, 20, 22))
-    assert make(draft(config(volume, restore={"section": "mean"}))).extrapolated is None
+    assert make(resolve(config(volume))).extrapolated == Box((13, 0, 0), (15, 20, 22))
+    assert make(resolve(config(volume, restore={"section": "mean"}))).extrapolated is None
     for section, first in (("slice", 10), ("mean", 12)):
         lost = config(volume, restore={"section": section}, input={"lost": [4]})
-        assert make(draft(lost)).extrapolated == Box((first, 0, 0), (15, 20, 22))
+        assert make(resolve(lost)).extrapolated == Box((first, 0, 0), (15, 20, 22))

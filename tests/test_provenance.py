@@ -6,14 +6,14 @@ from runs import measured, settings
 from emgen.config.run import parse
 from emgen.run import provenance
 from emgen.run.plan import make
-from emgen.run.resolve import draft
+from emgen.run.resolve import resolve
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "provenance").mkdir()
-    plan = make(draft(parse(settings(measured(folder), restore={"samples": 2}))))
+    plan = make(resolve(parse(settings(measured(folder), restore={"samples": 2}))))
     provenance.write(plan, {"blocks": 18, "seconds": 1.0}, folder)
     files = (folder / "provenance" / name for name in ("run.json", "ro-crate-metadata.json"))
     return plan, *(json.loads(path.read_text()) for path in files)

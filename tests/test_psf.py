@@ -12,10 +12,10 @@ from runs import measured, restore, settings
 from emgen.arrays import deblur
 from emgen.config.run import parse
 from emgen.errors import EmgenError
-from emgen.physics.psf import gaussian, read
+from emgen.physics.psf import gaussian, read_kernel
 from emgen.run.blind import Ellipse, between
 from emgen.run.plan import make
-from emgen.run.resolve import draft
+from emgen.run.resolve import resolve
 
 WIDE = {
     "grid": {"block": [16, 48, 48], "halo": [4, 8, 8]},
@@ -40,7 +40,7 @@ def test_another_kernel_in_the_same_file_is_another_setting(tmp_path):
     found = []
     for sigma in (1.0, 2.0):
         tifffile.imwrite(path, gaussian(sigma, sigma))
-        found.append(draft(parse(deblurred(volume, {"kernel": str(path)}))).settings)
+        found.append(resolve(parse(deblurred(volume, {"kernel": str(path)}))).settings)
     assert found[0] != found[1]
 
 
@@ -56,14 +56,14 @@ def test_another_kernel_in_the_same_file_is_another_setting(tmp_path):
 def test_a_file_that_is_no_kernel_is_refused(tmp_path, array, words):
     tifffile.imwrite(tmp_path / "psf.tif", array, photometric="minisblack")
     with pytest.raises(EmgenError) as error:
-        read(str(tmp_path / "psf.tif"))
+        read_kernel(str(tmp_path / "psf.tif"))
     assert words in str(error.value)
 
 
 def test_a_line_is_a_kernel_too_and_an_array_is_checked_like_a_file(tmp_path, fib25):
     line = np.ones((1, 7))
     tifffile.imwrite(tmp_path / "psf.tif", line, photometric="minisblack")
-    np.testing.assert_array_equal(read(str(tmp_path / "psf.tif")), line / 7)
+    np.testing.assert_array_equal(read_kernel(str(tmp_path / "psf.tif")), line / 7)
     image = fib25[0].astype(np.float32)
     by_array = deblur(image, line, steps=1)
     assert by_array.plan.psf == ((1 / 7,) * 7,)
@@ -78,7 +78,7 @@ def test_a_line_is_a_kernel_too_and_an_array_is_checked_like_a_file(tmp_path, fi
 def test_a_function_wider_than_the_halo_is_refused_where_blocks_meet(tmp_path):
     volume = measured(tmp_path)  # 40 x 40 pixels
     with pytest.raises(EmgenError, match=r"reaches 9 pixels along y, the halo 8: set grid.halo"):
-        draft(
+        resolve(
             parse(
                 deblurred(volume, {"sigma": 3.0})
                 | {
@@ -87,11 +87,11 @@ def test_a_function_wider_than_the_halo_is_refused_where_blocks_meet(tmp_path):
                 }
             )
         )
-    draft(parse(deblurred(volume, {"sigma": 3.0})))  # one block is the whole section
+    resolve(parse(deblurred(volume, {"sigma": 3.0})))  # one block is the whole section
 
 
 def test_what_was_fitted_to_other_voxels_is_refused(tmp_path):
-    found = draft(parse(deblurred(measured(tmp_path), "blind")))
+    found = resolve(parse(deblurred(measured(tmp_path), "blind")))
     kernel = gaussian(1.0, 1.0).tolist()
     path = tmp_path / "psf.json"
     path.write_text(json.dumps({"input": make(found).fingerprint, "kernel": kernel}))
@@ -105,7 +105,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     (tmp_path / "text.tif").write_text("no picture")
     for name in ("none.tif", "text.tif"):
         with pytest.raises(EmgenError, match=f"{name} cannot be read as a TIFF"):
-            read(str(tmp_path / name))
+            read_kernel(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("psf", [{"sigma": 3, "kernel": "a.tif"}, {"blind": True, "sigma": 1.0}])

@@ -13,13 +13,14 @@ from emgen.arrays import Array, denoise
 from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.networks.card import resolve
+from emgen.networks.card import resolve as resolve_card
+from emgen.networks.card import with_context
 from emgen.networks.checkpoint import load_estimator
-from emgen.networks.estimator import Estimator, response_norm, tikhonov_start
-from emgen.physics.noise_model import shared_noise
-from emgen.physics.operators import Blur, Downsample, Identity, Mean, Slice
+from emgen.networks.estimator import Estimator, tikhonov_start
+from emgen.physics.noise_model import correlated_noise
+from emgen.physics.operators import Blur, Downsample, Gaussian, Identity, Mean, Slice
 from emgen.run.plan import make
-from emgen.run.resolve import draft
+from emgen.run.resolve import resolve
 from emgen.run.restore import Restorer
 from emgen.training import patches
 from emgen.training.loop import train
@@ -49,11 +50,14 @@ class TestWhatItBeginsFrom:
         found = tikhonov_start(start, 5 + A(start), A, 1e4)
         torch.testing.assert_close(found, start, atol=1e-3, rtol=0)
 
-    @pytest.mark.parametrize("A", [*OPERATORS.values(), Slice((8, 9, 9), 4), Mean((8, 9, 9), 4)])
-    def test_strength_is_the_norm_of_what_a_voxel_adds(self, A):
+    @pytest.mark.parametrize(
+        "A",
+        [*OPERATORS.values(), Slice((8, 9, 9), 4), Mean((8, 9, 9), 4), Gaussian((8, 9, 9), 4, 4.0)],
+    )
+    def test_the_response_norm_is_that_of_what_a_voxel_adds(self, A):
         x = torch.zeros(A.shape, dtype=torch.float64)
         x[tuple(n // 2 for n in A.shape)] = 1
-        assert response_norm(A) == pytest.approx(float(A(x).norm()), rel=1e-5)
+        assert A.response_norm() == pytest.approx(float(A(x).norm()), rel=1e-5)
 
 
 def planned(voxels, **restore_):
@@ -64,7 +68,7 @@ def planned(voxels, **restore_):
         "grid": {"block": [1, 512, 512], "halo": [0, 16, 16]},
         "output": {"chunk": [1, 512, 512], "shard": [1, 512, 512]},
     }
-    return make(draft(parse(config), Array(voxels)))
+    return make(resolve(parse(config), Array(voxels)))
 
 
 class TestInputs:
@@ -92,7 +96,7 @@ class TestInputs:
                 return super().plane(inputs, sigma)
 
         restorer = Restorer(plan)
-        restorer.__dict__["estimator"] = Spy(**SMALL, beside=3).requires_grad_(False)
+        restorer.__dict__["estimator"] = Spy(**SMALL, context=3).requires_grad_(False)
         outer = plan.grid[3].outer
         restorer.block(outer, restorer.fetch(outer, Array(y)))
         ((inputs, told),) = seen
@@ -112,7 +116,7 @@ class TestInputs:
         voxels = (smooth((5, 20, 20)) * 40 + 100).astype(np.float32)
         voxels[2] = 7
         plan = planned(voxels, mode="denoise")
-        assert plan.lost == (2,)
+        assert plan.missing == (2,)
         whole = denoise(voxels, 5.0).mean
         assert np.abs(whole[2] - (voxels[1] + voxels[3]) / 2).mean() < 10
 
@@ -128,7 +132,7 @@ class TestInputs:
         rng = np.random.default_rng(0)
         # zeros are copies of each other: one section's noise
         found = sections.degraded(truth, A, 0.5, rng, shared=(0.4, 0.7))[3].numpy()
-        assert shared_noise([found[None]])[0] == pytest.approx(0.5, rel=0.05)
+        assert correlated_noise([found[None]])[0] == pytest.approx(0.5, rel=0.05)
         found = sections.degraded(truth, A, 0.5, rng, shared=(1.0, 1.0))[3].numpy()
         assert np.corrcoef(found[:, 1:].ravel(), found[:, :-1].ravel())[0, 1] > 0.6
 
@@ -173,8 +177,8 @@ class TestLearning:
         assert found["denoise .4"] > before["denoise .4"] + 3
         train(sections_recipe(tmp_path, steps=150), tmp_path / "parts")
         parts = train(sections_recipe(tmp_path), tmp_path / "parts")
-        assert parts.sha256 == whole.sha256 and parts.estimates == "sections"
-        assert load_estimator(str(parts.path))[0].beside == 1
+        assert parts.sha256 == whole.sha256 and parts.task == "sections"
+        assert load_estimator(str(parts.path))[0].context == 1
         assert (tmp_path / "parts" / "samples.png").stat().st_size > 1000
 
     def test_frames_without_depth_are_sections_without_neighbours(self, tmp_path):
@@ -231,7 +235,7 @@ class TestRestoration:
         voxels[2, :, 16:] = 3
         restorer, box = Restorer(plan), Box((2, 0, 16), (3, 32, 32))
         fetched = restorer.fetch(box, Array(voxels))
-        assert restorer.empty(box, fetched)
+        assert restorer.is_empty(box, fetched)
         np.testing.assert_array_equal(restorer.block(box, fetched)["mean"], voxels[2:3, :, 16:])
 
     @pytest.mark.parametrize(
@@ -240,11 +244,14 @@ class TestRestoration:
     def test_an_estimate_of_the_other_kind_is_refused(self, tmp_path, mode, name):
         config = run_settings(measured(tmp_path), restore={"mode": mode, "estimator": name})
         with pytest.raises(EmgenError, match=f"restore.estimator: .*{name}.*mode: {mode} needs"):
-            draft(parse(config))
+            resolve(parse(config))
 
     def test_the_shipped_one_is_made_by_its_recipe(self):
-        card, recipe = resolve("emgen-sections"), read("config/prior/emgen-sections.yaml")
+        card, recipe = resolve_card("emgen-sections"), read("config/prior/emgen-sections.yaml")
         assert card.architecture == recipe.architecture
         assert card.facts["steps"] == recipe.optimiser.steps
-        assert card.facts["training"]["sections"] == recipe.sections.model_dump(mode="json")
+        assert card.facts["training"]["task"] == {
+            "kind": "sections",
+            **with_context(recipe.sections.model_dump(mode="json")),
+        }
         assert not any("fib25_b" in name for name in card.facts["data"])

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from emgen.geometry import Box, VoxelSize
 from emgen.networks.card import resolve
 from emgen.training import progress
-from emgen.volumes.sources import open_source
+from emgen.volumes.sources import open_foreign
 from emgen.volumes.volume import Volume
 
 HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ COUNT = 5  # averages of a training folder, evenly spread
 
 def region(data: Path, folder: Path) -> Box:
     """The held-out region as a reference, and every fourth section of it as a measurement."""
-    with open_source(str(data / "fib25_c.tif")) as source:
+    with open_foreign(str(data / "fib25_c.tif")) as source:
         voxels = source.read(REGION)
     for name, part, voxel in (
         ("reference", voxels, VoxelSize(8, 8, 8)),

@@ -7,9 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AUTO, LINEAR = "auto", "linear"
-BEGIN, CALLS = 0.7, 12  # of flower from linear interpolation
-LEARNED = {"isotropic": (0.85, 6), "denoise": (0.85, 6), "superres": (0.95, 3), "deblur": (0.7, 12)}
-"""The same from a learned estimate, by what was best on held-out tissue: benchmarks/README.md."""
 
 
 class Settings(BaseModel):
@@ -73,7 +70,7 @@ class Psf(Settings):
         return self
 
 
-class Noise(Settings):
+class PoissonGaussian(Settings):
     """Poisson-Gaussian noise: its variance at a grey value g is gain * (g - black) + sigma^2."""
 
     gain: Annotated[float, Field(ge=0, description="Grey values per electron counted.")]
@@ -83,7 +80,9 @@ class Noise(Settings):
     black: Annotated[float, Field(description="Grey value where nothing is counted.")] = 0.0
 
 
-Level = Literal["auto", "poisson", "correlated"] | Annotated[float, Field(ge=0)] | Noise
+NoiseSetting = (
+    Literal["auto", "poisson", "correlated"] | Annotated[float, Field(ge=0)] | PoissonGaussian
+)
 """How strong the noise is, or how that is found out."""
 
 
@@ -199,7 +198,7 @@ class Restore(Settings):
         ),
     ] = 1
     noise: Annotated[
-        Level,
+        NoiseSetting,
         Field(
             description=(
                 "Standard deviation of the measurement noise in grey values, or {gain, sigma, black} where it grows with "
@@ -235,78 +234,3 @@ class Restore(Settings):
             ge=0, lt=2**32, description="Seed of the noise; the same seed gives the same voxels."
         ),
     ] = 0
-
-    @model_validator(mode="after")
-    def _factor_fits_mode(self) -> Restore:
-        if self.mode == "superres" and self.factor not in (2, 3, 4):
-            raise ValueError(f"superres needs `factor: 2`, `3` or `4`; found {self.factor}")
-        if self.mode in ("denoise", "deblur") and self.factor not in (None, 1):
-            raise ValueError(f"{self.mode} keeps the voxel size; remove `factor: {self.factor}`")
-        if self.sampler == "em-generalist" and self.alpha > 2:
-            raise ValueError(f"alpha must be at most 2 for em-generalist; found {self.alpha:g}")
-        if self.adapt.steps and self.mode != "isotropic":
-            raise ValueError(
-                f"adapt: the sections of a volume to {self.mode} are what is to be mended; a prior adapted to them would "
-                "learn their blur, and noise that is not white. Remove `adapt`, or train a prior on better data: emgen train"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _nothing_is_given_in_vain(self) -> Restore:
-        flower, default = self.sampler == "flower", type(self).model_fields
-        without_effect = {
-            "start": self.start is not None and not flower,
-            "estimator": self.estimator not in (AUTO, LINEAR) and not flower,
-            "alpha": self.alpha != default["alpha"].default and flower,
-            "psf": self.psf != default["psf"].default and self.mode != "deblur",
-            "section": self.section != default["section"].default and self.mode != "isotropic",
-        }
-        for name, vain in without_effect.items():
-            if vain:
-                raise ValueError(
-                    f"{name} has no effect with mode {self.mode} and sampler {self.sampler}; "
-                    f"remove `{name}`, or choose those that it is for (config/config.yaml says which)"
-                )
-        return self
-
-    @property
-    def steps_or_default(self) -> int:
-        """Steps, with the sampler's own default."""
-        usual = LEARNED[self.mode][1] if self.learned else CALLS
-        return self.steps or {"flower": usual, "em-generalist": 100, "dps": 1000}[self.sampler]
-
-    @property
-    def learned(self) -> str | None:
-        """Name of the learned estimate that sampling begins from, None where it does not."""
-        if self.sampler != "flower" or self.estimator == LINEAR:
-            return None
-        usual = "emgen-axial" if self.mode == "isotropic" else "emgen-sections"
-        return usual if self.estimator == AUTO else self.estimator
-
-    @property
-    def returns_estimate(self) -> bool:
-        """Whether the result is the estimate, and samples only tell how sure it is."""
-        return self.mode == "denoise" and self.sampler == "flower"
-
-    @property
-    def error_variance_ratio(self) -> float:
-        """Variance of the result's error over that of the posterior, were the samples right: the mean of few lies off it."""
-        return 1.0 if self.returns_estimate else 1 + 1 / self.samples
-
-    @property
-    def level(self) -> Level:
-        """The noise, where auto is none for what returns measured sections unchanged."""
-        unchanged = self.noise == "auto" and self.mode in ("isotropic", "superres")
-        return 0.0 if unchanged else self.noise
-
-    @property
-    def calibrates(self) -> bool:
-        """Whether the spread of samples is tried on the input's own sections (`emgen.run.calibration`)."""
-        return self.samples > 1
-
-    @property
-    def start_time(self) -> float:
-        """The time at which sampling begins, with its default."""
-        if self.start is not None:
-            return self.start
-        return LEARNED[self.mode][0] if self.learned else BEGIN

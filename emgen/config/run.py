@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from emgen.config.restore import Noise, Restore, Settings
+from emgen.config.restore import PoissonGaussian, Restore, Settings
 from emgen.errors import EmgenError
 
 Zyx = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
@@ -100,7 +100,7 @@ class Output(Settings):
         return self
 
     @property
-    def unit(self) -> tuple[int, int, int]:
+    def write_unit(self) -> tuple[int, int, int]:
         """The write unit: shard (0.5) or chunk (0.4)."""
         return self.shard if self.ngff == "0.5" else self.chunk
 
@@ -155,7 +155,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _block_fits_shard(self) -> Config:
-        unit = self.output.unit
+        unit = self.output.write_unit
         if any(b % u for b, u in zip(self.grid.block, unit, strict=True)):
             raise ValueError(
                 f"grid.block {list(self.grid.block)} must be whole multiples of the write unit {list(unit)} "
@@ -185,7 +185,7 @@ def _fault(error: Any) -> str:
             str(part)
             for part in error["loc"]
             if not str(part).startswith(
-                ("tuple", "constrained", "float", "literal", Noise.__name__)
+                ("tuple", "constrained", "float", "literal", PoissonGaussian.__name__)
             )
         )
         or "configuration"
@@ -204,8 +204,8 @@ def _nearest(loc: tuple[Any, ...]) -> str:
 
     model: Any = Config
     for part in loc[:-1]:
-        if part == Noise.__name__:
-            model = Noise
+        if part == PoissonGaussian.__name__:
+            model = PoissonGaussian
             break
         model = model.model_fields[part].annotation
     close = difflib.get_close_matches(str(loc[-1]), model.model_fields, n=1)

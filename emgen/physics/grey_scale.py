@@ -7,34 +7,34 @@ from typing import Any
 
 import numpy.typing as npt
 
-from emgen.config.restore import Level
+from emgen.config.restore import NoiseSetting
 from emgen.errors import EmgenError
 from emgen.physics.noise_model import NoiseModel
 from emgen.volumes.intensity import Intensity
-from emgen.volumes.measured import Measured
 
 
-def scaled(
-    measured: Measured, seen: Sequence[npt.NDArray[Any]], noise: Level
+def fit_grey_scale(
+    samples: Sequence[npt.NDArray[Any]], noise: NoiseSetting, path: str
 ) -> tuple[Intensity, NoiseModel]:
-    """Scaling to the prior's range as it would be without noise, and the noise.
+    """Scaling of a volume's grey values to the prior's range, as it would be without noise, and the noise.
 
     Args:
-        measured: the input.
-        seen: samples of it (z, y, x), without lost sections.
-        noise: see `restore.noise`.
+        samples: arrays (z, y, x) from all over the volume, without missing sections.
+        noise: the setting `restore.noise`.
+        path: of the volume, for messages.
 
     Raises:
         EmgenError: no samples are left, or they are constant or not finite.
     """
-    if not seen:
+    if not samples:
         raise EmgenError(
-            f"input.lost: none of the sampled sections of {measured.path} is left; check the numbers"
+            f"input.lost: none of the sampled sections of {path} is left; check the numbers"
         )
     try:
-        noisy = Intensity.of(seen)
+        with_noise = Intensity.of(samples)
     except ValueError as error:
-        raise EmgenError(f"{measured.path} cannot be restored: {error}") from None
-    detector = NoiseModel.from_setting(noise, seen, noisy.middle)
-    intensity = noisy.narrowed(seen, detector.own * detector.typical(seen))
-    return intensity, NoiseModel.from_setting(noise, seen, intensity.middle)
+        raise EmgenError(f"{path} cannot be restored: {error}") from None
+    model = NoiseModel.from_setting(noise, samples, with_noise.middle)
+    intensity = with_noise.without_noise(samples, model.correlation_ratio * model.rms(samples))
+    # once more: the middle of the grey values has moved
+    return intensity, NoiseModel.from_setting(noise, samples, intensity.middle)

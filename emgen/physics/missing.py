@@ -30,7 +30,7 @@ def detect_missing(measured: Measured) -> tuple[int, ...]:
     for k in range(COLUMNS):
         along = [round((n - min(n, WIDTH)) * k / (COLUMNS - 1)) for n in (height, width)]
         stop = [min(a + WIDTH, n) for a, n in zip(along, (height, width), strict=True)]
-        suspects &= constant(measured.read(Box(zyx([0, *along]), zyx([depth, *stop]))))
+        suspects &= constant_sections(measured.read(Box(zyx([0, *along]), zyx([depth, *stop]))))
         if not suspects.any():
             return ()
     image = np.flatnonzero(~suspects)
@@ -45,14 +45,16 @@ def _lost(measured: Measured, k: int) -> bool:
     for top in range(0, height, rows):
         band = measured.read(Box((k, top, 0), (k + 1, min(top + rows, height), width)))
         values.add(float(band.flat[0]) if np.isfinite(band.flat[0]) else None)
-        if not constant(band)[0] or len(values) > 1:
+        if not constant_sections(band)[0] or len(values) > 1:
             return False
     return True
 
 
 def resolve_missing(measured: Measured, wanted: Literal["auto"] | Sections) -> tuple[int, ...]:
-    """The lost sections that `input.lost` says or asks to find. Raises `EmgenError` as `check` does."""
-    return detect_missing(measured) if wanted == "auto" else check(wanted, measured.shape[0])
+    """The lost sections that `input.lost` says or asks to find. Raises `EmgenError` as `check_missing` does."""
+    return (
+        detect_missing(measured) if wanted == "auto" else check_missing(wanted, measured.shape[0])
+    )
 
 
 def drop_missing(samples: Sequence[Grey], shape: Zyx, gone: Sections) -> list[Grey]:
@@ -64,7 +66,7 @@ def drop_missing(samples: Sequence[Grey], shape: Zyx, gone: Sections) -> list[Gr
     return [sample for sample in kept if sample.size]
 
 
-def check(lost: Sections, depth: int) -> tuple[int, ...]:
+def check_missing(lost: Sections, depth: int) -> tuple[int, ...]:
     """Rising and without repetition.
 
     Raises:
@@ -110,7 +112,7 @@ def fill_missing(
     return result
 
 
-def constant(sections: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+def constant_sections(sections: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
     """Which sections (z, y, x) have one value all over, or no number at all."""
     flat = sections.reshape(len(sections), -1)
     found: npt.NDArray[np.bool_] = (flat == flat[:, :1]).all(axis=1)

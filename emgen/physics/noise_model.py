@@ -1,4 +1,7 @@
-"""The noise of what was measured: its standard deviation at every grey value, given or estimated."""
+"""The noise of a measurement: its standard deviation at every grey value, given by the user or estimated.
+
+All standard deviations are in grey values; samples are arrays (z, y, x) of measured voxels.
+"""
 
 from __future__ import annotations
 
@@ -10,187 +13,245 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from emgen.config.restore import Level, Noise
+from emgen.config.restore import NoiseSetting, PoissonGaussian
 from emgen.volumes.intensity import blank, tissue
 
-BINS = 24  # grey values that are told apart
-FEWEST = 500  # pixels of one that say how noisy it is
-NEAR = (2, 3)  # pixels (y, x) as near as that share their noise
-RING = 2  # rings of pixels beyond, which do not
-SECTIONS = 48  # that are enough to tell how strong it is
-DARKEST = 0.1  # of the middle's standard deviation: nothing is held to be less noisy
+MEDIAN_OF_GAUSSIAN = 0.6745  # median of |g| for a standard Gaussian g: the 0.75 quantile of g
+MASK_NORM = 6  # Euclidean norm of Immerkaer's mask: 36 is the sum of its squared weights
+# Bins are quantiles of the local mean. From 500 pixels a median absolute deviation tells a standard deviation to
+# about 5 % (1.17 / sqrt(n)); 24 bins are enough for a line.
+GREY_BINS, PIXELS_PER_BIN = 24, 500
+MIN_BINS = 3  # a line through two points would fit any noise
+# Detector response and scan smear noise over neighbours along x, less along y. Pixels at least as far away as
+# NEIGHBOURHOOD (y, x) along an axis are taken as free of a pixel's noise; PREDICTOR_RING more rings of them predict it.
+NEIGHBOURHOOD = (2, 3)
+PREDICTOR_RING = 2
+MAX_SECTIONS = 48  # 8e5 pixels in samples of 128 x 128: the deviation of so many is known to 0.1 %, 1 / sqrt(2 n)
+MIN_RELATIVE_DEVIATION = (
+    0.1  # of that at mid-grey: a fitted line may fall to 0 in the dark, noise does not
+)
 
 Grey = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """Poisson-Gaussian noise, counted from the middle of the grey values: variance sigma^2 + gain (g - middle).
+    """Poisson-Gaussian noise, sigma(g)^2 = max(sigma^2 + gain (g - middle), floor^2) at grey value g.
 
     Attributes:
-        sigma: standard deviation in the middle, in grey values.
+        sigma: standard deviation at the grey value `middle`, in grey values. For correlated noise that of white
+            noise which hides as much tissue.
         gain: grey values per electron counted; 0 for noise that is the same everywhere.
-        middle: of the grey values.
-        least: standard deviation where nothing is counted.
-        own: the noise's own deviation over these, which are that of white noise that takes as much from tissue: less
-            than 1 where neighbouring pixels share it.
+        middle: the grey value that becomes 0 in the prior's range.
+        floor: standard deviation where no electron is counted, in grey values.
+        correlation_ratio: true standard deviation of the noise divided by `sigma`: 1 for white noise, less where
+            neighbouring pixels share their noise.
     """
 
     sigma: float
     gain: float = 0.0
     middle: float = 0.0
-    least: float = 0.0
-    own: float = 1.0
+    floor: float = 0.0
+    correlation_ratio: float = 1.0
 
     @classmethod
-    def of(cls, noise: Noise, middle: float) -> Self:
-        """As the settings say."""
-        variance = noise.sigma**2 + noise.gain * max(middle - noise.black, 0.0)
-        return cls(variance**0.5, noise.gain, middle, noise.sigma)
+    def from_setting(cls, noise: NoiseSetting, samples: Sequence[Grey], middle: float) -> Self:
+        """The noise that the setting `restore.noise` gives, estimated from samples where it asks for that.
 
-    @classmethod
-    def from_setting(cls, noise: Level, samples: Sequence[Grey], middle: float) -> Self:
-        """As the settings say, or as the samples (z, y, x) show where they ask for that."""
+        Args:
+            noise: "auto", "poisson", "correlated", a standard deviation, or gain, sigma and black.
+            samples: arrays (z, y, x) of the input.
+            middle: see `NoiseModel`.
+        """
         match noise:
             case "auto":
-                return cls(typical_noise(samples), 0.0, middle)
+                return cls(white_noise(samples), 0.0, middle)
             case "correlated":
-                deviation, lowest = shared_noise(samples)
-                # white noise of this level takes as much from tissue
-                level = (deviation * lowest) ** 0.5
-                found = cls.estimated(samples, middle).rescaled_to(level, samples)
-                return replace(found, own=deviation / level) if level else found
+                deviation, low_frequency = correlated_noise(samples)
+                # empirical: white noise of the geometric mean of the two hides about as much tissue
+                level = (deviation * low_frequency) ** 0.5
+                model = cls.estimated(samples, middle).rescaled_to(level, samples)
+                return replace(model, correlation_ratio=deviation / level) if level else model
             case "poisson":
                 return cls.estimated(samples, middle)
-            case Noise():
-                return cls.of(noise, middle)
+            case PoissonGaussian():
+                variance = noise.sigma**2 + noise.gain * max(middle - noise.black, 0.0)
+                return cls(variance**0.5, noise.gain, middle, noise.sigma)
             case _:
                 return cls(float(noise), 0.0, middle)
 
     @classmethod
     def estimated(cls, samples: Iterable[Grey], middle: float) -> Self:
-        """Fitted to the noise of the samples' sections (z, y, x) at every grey value.
+        """Fit gain and sigma to samples: a line through the local noise variance at every local mean.
 
-        The method of Foi et al., IEEE Transactions on Image Processing 17 (2008), with the response of
-        Immerkaer (1996) in place of wavelets: a line through the variance at every local mean.
+        The method of Foi et al., IEEE Transactions on Image Processing 17 (2008), with the response to the mask of
+        Immerkaer (1996) in place of wavelets. Without a rising line the noise is taken to be the same everywhere;
+        it is 0 where all sections are too small.
+
+        Args:
+            samples: arrays (z, y, x).
+            middle: see `NoiseModel`.
         """
-        local = [_local(section) for section in _showing(samples) if min(section.shape) > 4]
+        local = [_local(section) for section in _varied(samples) if min(section.shape) > 4]
         if not any(mean.size for mean, _ in local):
             return cls(0.0, 0.0, middle)
-        mean, response = (np.concatenate(each) for each in zip(*local, strict=True))
-        bins = min(BINS, len(mean) // FEWEST)
+        mean, response = (np.concatenate(values) for values in zip(*local, strict=True))
+        bins = min(GREY_BINS, len(mean) // PIXELS_PER_BIN)
         edges = np.unique(np.quantile(mean, np.linspace(0.01, 0.99, bins + 1)))
-        place = np.searchsorted(edges, mean) - 1
-        found = [
-            (mean[place == k].mean(), _spread(response[place == k]) ** 2)
+        number = np.searchsorted(edges, mean) - 1
+        points = [
+            (mean[number == k].mean(), _deviation(response[number == k]) ** 2)
             for k in range(len(edges) - 1)
-            if (place == k).sum() >= FEWEST / 2
+            if (number == k).sum() >= PIXELS_PER_BIN / 2
         ]
-        sigma = _spread(response)
-        if len(found) < 3:
+        sigma = _deviation(response)
+        if len(points) < MIN_BINS:
             return cls(sigma, 0.0, middle)
-        g, variance = np.array(found).T
+        g, variance = np.array(points).T
         gain, at_middle = np.polyfit(g - middle, variance, 1)
         if gain <= 0 or at_middle <= 0:
             return cls(sigma, 0.0, middle)
         return cls(float(at_middle**0.5), float(gain), middle)
 
     def rescaled_to(self, level: float, samples: Sequence[Grey]) -> Self:
-        """As strong as `level` over the samples (z, y, x), and as much of it at one grey value compared with another."""
-        found = self.typical(samples)
-        if found == 0:
+        """This noise multiplied by one number at all grey values, so that its `rms` over the samples is `level`.
+
+        Where there is no noise to multiply it is `level` at all grey values. The result counts as white.
+        """
+        rms = self.rms(samples)
+        if rms == 0:
             return type(self)(level, 0.0, self.middle)
-        share = level / found
-        return type(self)(self.sigma * share, self.gain * share**2, self.middle, self.least * share)
+        share = level / rms
+        return type(self)(self.sigma * share, self.gain * share**2, self.middle, self.floor * share)
+
+    def amplified(self, power: float) -> Self:
+        """Noise of the same kind with `power` times the variance at every grey value."""
+        return replace(
+            self,
+            sigma=self.sigma * power**0.5,
+            gain=self.gain * power,
+            floor=self.floor * power**0.5,
+        )
+
+    @property
+    def true_sigma(self) -> float:
+        """The noise's own standard deviation at `middle`, in grey values."""
+        return self.correlation_ratio * self.sigma
+
+    @property
+    def is_correlated(self) -> bool:
+        """Whether neighbouring pixels share the noise, as in fast scans."""
+        return self.correlation_ratio != 1
 
     def at(self, grey: Grey) -> npt.NDArray[np.float32]:
-        """Standard deviation at every grey value, shape of `grey`."""
+        """Standard deviation in grey values at every grey value, an array of the shape of `grey`."""
         variance = self.sigma**2 + self.gain * (grey.astype(np.float64) - self.middle)
-        floor = max(self.least, DARKEST * self.sigma)
+        floor = max(self.floor, MIN_RELATIVE_DEVIATION * self.sigma)
         return np.sqrt(np.maximum(variance, floor**2)).astype(np.float32)
 
-    def typical(self, samples: Iterable[Grey]) -> float:
-        """Root mean square over the samples (z, y, x), in grey values; blank pixels aside."""
+    def rms(self, samples: Iterable[Grey]) -> float:
+        """Root mean square of the standard deviation over the tissue in samples (z, y, x), in grey values."""
         if self.gain == 0:
             return self.sigma
         return float(np.square(self.at(tissue(samples)), dtype=np.float64).mean() ** 0.5)
 
 
-def estimate_noise(section: Grey) -> float:
-    """Standard deviation of white noise in one section (y, x), in grey values; 0 where it is too small to tell.
+def white_noise_of(section: Grey) -> float:
+    """Standard deviation of white noise in one section (y, x), in grey values; 0 where the section is too small.
 
-    Immerkaer, Computer Vision and Image Understanding 64 (1996): the response to a mask that is blind to
-    planes and edges, here by its median so that membranes do not count as noise, and where the section is not blank.
+    Immerkaer, Computer Vision and Image Understanding 64 (1996): the response to the difference of two Laplacians,
+    a mask that planes and straight edges along an axis do not excite. The median of the response is taken in place
+    of its mean, so that membranes do not count as noise, and only where the section is not blank.
     """
     if min(section.shape) < 3:
         return 0.0
-    return _spread(_response(section)[~blank(section)[1:-1, 1:-1]])
+    return _deviation(_response(section)[~blank(section)[1:-1, 1:-1]])
 
 
-def typical_noise(samples: Sequence[Grey]) -> float:
-    """The median of all sections' noise, in grey values; samples are (z, y, x)."""
-    found = [estimate_noise(section) for section in _showing(samples)]
-    return float(np.median(found)) if found else 0.0
+def white_noise(samples: Sequence[Grey]) -> float:
+    """Median over all sections of samples (z, y, x) of their white noise, in grey values; 0 without sections."""
+    deviations = [white_noise_of(section) for section in _varied(samples)]
+    return float(np.median(deviations)) if deviations else 0.0
 
 
-def shared_noise(samples: Sequence[Grey]) -> tuple[float, float]:
-    """The standard deviation of noise that neighbouring pixels may share, and of white noise as strong at the lowest frequencies.
+def correlated_noise(samples: Sequence[Grey]) -> tuple[float, float]:
+    """Standard deviation of noise that neighbouring pixels may share, and the level of its lowest frequencies.
 
-    Fast scans have such noise, since a detector answers slower than the beam moves on; `estimate_noise` sees a part of it.
-    What a linear prediction from pixels further away than `NEAR` leaves of a pixel is noise and the finest detail, so
-    that the result is somewhat too high where there is little noise. Samples are (z, y, x), in grey values; where all
-    are too small both are `typical_noise`.
+    Fast scans have such noise, because the detector answers more slowly than the beam moves on; `white_noise` measures
+    a part of it only. Every pixel is predicted linearly from pixels outside its `NEIGHBOURHOOD`. What the
+    prediction leaves is noise and the finest detail, so that the result is somewhat too high where there is little
+    noise.
+
+    Args:
+        samples: arrays (z, y, x).
+
+    Returns:
+        The standard deviation of the noise, and that of white noise with the same spectral density at frequency 0
+        (the root of the sum of the autocovariance), both in grey values. Both are `white_noise` where all sections
+        are too small.
     """
-    reach = [n + RING for n in NEAR]
-    sections = [s for s in _showing(samples) if min(s.shape) > 4 * max(reach)]
-    sections = [s.astype(np.float64) for s in sections[:: max(1, len(sections) // SECTIONS)]]
-    white = typical_noise(samples)
+    reach = [n + PREDICTOR_RING for n in NEIGHBOURHOOD]
+    sections = [s for s in _varied(samples) if min(s.shape) > 4 * max(reach)]
+    sections = [s.astype(np.float64) for s in sections[:: max(1, len(sections) // MAX_SECTIONS)]]
+    white = white_noise(samples)
     if not sections:
         return white, white
     mean = float(np.mean([s.mean() for s in sections]))
     power: Grey = np.zeros(())
     cross: Grey = np.zeros(())
     for section in sections:
-        near, far, _ = _surroundings(section - mean, reach)
-        power, cross = power + far @ far.T, cross + far @ near.ravel()
+        pixels, predictors, _ = _predictors(section - mean, reach)
+        power, cross = power + predictors @ predictors.T, cross + predictors @ pixels.ravel()
     if not power.any():  # no pixel is far enough from blank ones
         return white, white
     weights = np.linalg.solve(power + 1e-9 * np.trace(power) * np.eye(len(power)), cross)
-    variance = total = seen = 0.0
+    variance = density = visible = 0.0
     for section in sections:
-        near, far, share = _surroundings(section - mean, reach)
-        left = near - (weights @ far).reshape(near.shape)
-        seen += share / len(sections)
-        variance += float(np.square(left).mean()) / len(sections)
-        total += sum(_covariance(left, *shift) for shift in np.ndindex(*NEAR)) / len(sections)
-    return (variance / seen) ** 0.5, (max(total, variance) / seen) ** 0.5
+        pixels, predictors, share = _predictors(section - mean, reach)
+        residual = pixels - (weights @ predictors).reshape(pixels.shape)
+        visible += share / len(sections)
+        variance += float(np.square(residual).mean()) / len(sections)
+        density += sum(
+            _autocovariance(residual, *shift) for shift in np.ndindex(*NEIGHBOURHOOD)
+        ) / len(sections)
+    return (variance / visible) ** 0.5, (max(density, variance) / visible) ** 0.5
 
 
-def _showing(samples: Iterable[Grey]) -> Iterator[Grey]:
-    """Sections (y, x) of samples (z, y, x) that are not one grey value."""
+def _varied(samples: Iterable[Grey]) -> Iterator[Grey]:
+    """Sections (y, x) of samples (z, y, x) that have more than one grey value."""
     return (section for sample in samples for section in sample if section.max() > section.min())
 
 
-def _surroundings(section: Grey, reach: list[int]) -> tuple[Grey, Grey, float]:
-    """Inner pixels, for each those around it that are not `NEAR` (places, pixels), and the share of them that counts:
-    near blank pixels all are 0."""
+def _predictors(section: Grey, reach: list[int]) -> tuple[Grey, Grey, float]:
+    """The pixels of a section that can be predicted, and what predicts them.
+
+    Args:
+        section: grey values (y, x) less their mean.
+        reach: how far away predictors lie at most (y, x).
+
+    Returns:
+        Pixels at least `reach` from the border (y, x); their predictors (offsets, pixels); and the share of the
+        pixels that count. Pixels near blank ones do not count: they and their predictors are 0.
+    """
     (y, x), (height, width) = reach, section.shape
-    places = [
+    offsets = [
         (i, j)
         for i in range(-y, y + 1)
         for j in range(-x, x + 1)
-        if abs(i) >= NEAR[0] or abs(j) >= NEAR[1]
+        if abs(i) >= NEIGHBOURHOOD[0] or abs(j) >= NEIGHBOURHOOD[1]
     ]
-    far = [section[y + i : height - y + i, x + j : width - x + j].ravel() for i, j in places]
+    predictors = [
+        section[y + i : height - y + i, x + j : width - x + j].ravel() for i, j in offsets
+    ]
     inner = (slice(y, height - y), slice(x, width - x))
-    seen = ~scipy.ndimage.maximum_filter(blank(section), (2 * y + 1, 2 * x + 1))[inner]
-    return section[inner] * seen, np.stack(far) * seen.ravel(), float(seen.mean())
+    visible = ~scipy.ndimage.maximum_filter(blank(section), (2 * y + 1, 2 * x + 1))[inner]
+    return section[inner] * visible, np.stack(predictors) * visible.ravel(), float(visible.mean())
 
 
-def _covariance(left: Grey, dy: int, dx: int) -> float:
-    """Of pixels that far from each other, over all directions: four times, twice for those on an axis."""
-    height, width = left.shape
-    first, second = left[: height - dy], left[dy:]
+def _autocovariance(residual: Grey, dy: int, dx: int) -> float:
+    """Sum of the autocovariance of a plane (y, x) over the offsets (+-dy, +-dx): four, two on an axis, one at 0."""
+    height, width = residual.shape
+    first, second = residual[: height - dy], residual[dy:]
     along = (first[:, : width - dx] * second[:, dx:]).mean()
     against = (first[:, dx:] * second[:, : width - dx]).mean()
     if dx == 0 or dy == 0:
@@ -199,18 +260,22 @@ def _covariance(left: Grey, dy: int, dx: int) -> float:
 
 
 def _response(section: Grey) -> npt.NDArray[np.float64]:
+    """Response to Immerkaer's mask (1, -2, 1) x (1, -2, 1), one pixel less (y, x) on every side."""
     rows = np.diff(section.astype(np.float64), 2, axis=0)
     return np.diff(rows, 2, axis=1)
 
 
-def _spread(response: npt.NDArray[np.float64]) -> float:
-    return float(np.median(np.abs(response)) / 0.6745 / 6) if response.size else 0.0
+def _deviation(response: npt.NDArray[np.float64]) -> float:
+    """Standard deviation of the noise from responses to the mask, by their median absolute deviation; 0 of none."""
+    if not response.size:
+        return 0.0
+    return float(np.median(np.abs(response)) / MEDIAN_OF_GAUSSIAN / MASK_NORM)
 
 
 def _local(section: Grey) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The mean of 5 x 5 pixels around every pixel at least two from the edge and not near blank ones, and the response there."""
+    """Mean of 5 x 5 pixels and response at every pixel two or more from the border and not near blank ones, in rows."""
     total = np.cumsum(np.cumsum(section.astype(np.float64), axis=0), axis=1)
     total = np.pad(total, ((1, 0), (1, 0)))
     mean = (total[5:, 5:] - total[:-5, 5:] - total[5:, :-5] + total[:-5, :-5]) / 25
-    seen = ~scipy.ndimage.maximum_filter(blank(section), 5)[2:-2, 2:-2]
-    return mean[seen], _response(section)[1:-1, 1:-1][seen]
+    visible = ~scipy.ndimage.maximum_filter(blank(section), 5)[2:-2, 2:-2]
+    return mean[visible], _response(section)[1:-1, 1:-1][visible]

@@ -14,7 +14,7 @@ Kernel = tuple[tuple[float, ...], ...]
 LARGEST = 257  # pixels on a side: more is no point spread function, but a picture
 
 
-def read(path: str) -> npt.NDArray[np.float64]:
+def read_kernel(path: str) -> npt.NDArray[np.float64]:
     """A point spread function (y, x) from a TIFF, of sum one.
 
     Raises:
@@ -28,11 +28,11 @@ def read(path: str) -> npt.NDArray[np.float64]:
         raise EmgenError(f"restore.psf.kernel: {path} cannot be read as a TIFF ({error})") from None
     while found.ndim > 2 and len(found) == 1:
         found = found[0]
-    return checked(found, path)
+    return check_kernel(found, path)
 
 
-def checked(found: npt.NDArray[np.floating], name: str) -> npt.NDArray[np.float64]:
-    """The same, of sum one; `name` is where it came from. Raises `EmgenError` as `read` does."""
+def check_kernel(found: npt.NDArray[np.floating], name: str) -> npt.NDArray[np.float64]:
+    """The same, of sum one; `name` is where it came from. Raises `EmgenError` as `read_kernel` does."""
     if found.ndim != 2 or not all(n % 2 and n <= LARGEST for n in found.shape):
         raise EmgenError(
             f"restore.psf.kernel: {name} holds an array of shape {found.shape}; expected a plane (y, x) with an odd "
@@ -60,6 +60,6 @@ def gaussian(sigma_y: float, sigma_x: float, angle: float = 0.0) -> npt.NDArray[
     return np.asarray(found / found.sum())
 
 
-def nested(array: npt.NDArray[np.float64]) -> Kernel:
+def as_tuples(array: npt.NDArray[np.float64]) -> Kernel:
     """As tuples, which can be compared, hashed and written as JSON."""
     return tuple(map(tuple, array.tolist()))

@@ -139,7 +139,7 @@ class Sample:
             EmgenError: a volume cannot be opened.
         """
         qc, part, folder = plan.config.qc, supported(plan), Path(run)
-        several, trial = plan.config.restore.samples > 1, folder / "calibration.json"
+        several, trial = plan.several_samples, folder / "calibration.json"
         return cls(
             plan,
             Volume.open(folder / "restored.ome.zarr"),

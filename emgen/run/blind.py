@@ -19,13 +19,15 @@ from torch import Tensor
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.networks.checkpoint import load
+from emgen.networks.device import fixed_arithmetic
+from emgen.networks.runner import Networks
 from emgen.physics.operators import Blur
-from emgen.physics.psf import Kernel, gaussian, nested
+from emgen.physics.psf import Kernel, as_tuples, gaussian
 from emgen.run.plan import Plan
-from emgen.sampling import philox as noise
-from emgen.sampling import samplers as sampler
-from emgen.sampling.tiles import planes
+from emgen.sampling import philox
+from emgen.sampling.flow import x1_prediction
+from emgen.sampling.flower import flower
+from emgen.sampling.problem import Problem, Velocity
 from emgen.volumes.measured import Measured
 from emgen.volumes.samples import read_samples, sample_boxes
 
@@ -58,7 +60,7 @@ class Ellipse:
 
     @property
     def kernel(self) -> Kernel:
-        return nested(gaussian(*self.sigma, math.radians(self.angle)))
+        return as_tuples(gaussian(*self.sigma, math.radians(self.angle)))
 
 
 def measure(plan: Plan, measured: Measured, device: str = "cpu") -> Ellipse:
@@ -73,20 +75,16 @@ def measure(plan: Plan, measured: Measured, device: str = "cpu") -> Ellipse:
         EmgenError: sections are too small.
     """
     crops = _crops(plan, measured)
-    prior, card = load(plan.prior["weights"])
-    prior.to(device).requires_grad_(False)
-    velocity = planes(prior.velocity, "xy", tile=card.tile)
+    networks = Networks(plan.prior, None, device, precision="float32")
+    (velocity,) = networks.velocities(("xy",))
     y = torch.from_numpy(plan.intensity.encode(crops)).to(device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the same on every machine: the order of every sum is fixed
-    try:
-        return fit(y, velocity, plan.noise / plan.intensity.unit, plan.config.restore.seed)
-    finally:
-        torch.set_num_threads(threads)
+    with fixed_arithmetic("float32"):
+        sigma = plan.noise_model.sigma / plan.intensity.unit
+        return fit(y, velocity, sigma, plan.config.restore.seed)
 
 
 @torch.no_grad()
-def fit(y: Tensor, velocity: sampler.Velocity, sigma: float, seed: int = 0) -> Ellipse:
+def fit(y: Tensor, velocity: Velocity, sigma: float, seed: int = 0) -> Ellipse:
     """The function that blurred sections y (n, height, width) of [-1, 1], measured with noise sigma."""
     covariance = np.eye(2)
     box, blurred = Box.whole(tuple(y.shape)), y.cpu().numpy()
@@ -94,20 +92,28 @@ def fit(y: Tensor, velocity: sampler.Velocity, sigma: float, seed: int = 0) -> E
         A = Blur(box.shape, kernel=Ellipse.of(covariance).kernel)
 
         def eps(k: int, step: int = step) -> Tensor:
-            return noise.normal(seed, step, k, box, y.device)
+            return philox.normal(seed, step, k, box, y.device)
 
-        x = sampler.flower(
-            y, A, [velocity], eps, start=y, sigma=max(sigma, SMALLEST_NOISE), t0=START, steps=STEPS
+        problem = Problem(
+            y=y,
+            A=A,
+            sigma=max(sigma, SMALLEST_NOISE),
+            velocities=[velocity],
+            noise=eps,
+            steps=STEPS,
+            start=y,
+            start_time=START,
         )
-        x = sampler.denoised(PULL * x + (1 - PULL) * eps(STEPS), PULL, velocity)
-        found = between(x.cpu().numpy(), blurred, covariance)
+        x = PULL * flower(problem) + (1 - PULL) * eps(STEPS)
+        x = x1_prediction(x, velocity(x, PULL), PULL)
+        fitted = between(x.cpu().numpy(), blurred, covariance)
         if step < ROUNDS - ELLIPTIC:
             mean = np.trace(covariance) / 2
             covariance = np.eye(2) * max(
-                mean + RELAXATION * (np.trace(found) / 2 - mean), NARROWEST**2
+                mean + RELAXATION * (np.trace(fitted) / 2 - mean), NARROWEST**2
             )
         else:
-            covariance = found
+            covariance = fitted
     return Ellipse.of(covariance)
 
 
@@ -150,7 +156,12 @@ def _crops(plan: Plan, measured: Measured) -> npt.NDArray[np.float32]:
         )
     sections = []
     for sample, box in zip(read_samples(measured), sample_boxes(measured.shape), strict=True):
-        there = [k for k in range(len(sample)) if box.start[0] + k not in plan.lost]
-        sections += [sample[k, :height, :width] for k in there[:: max(1, len(there) // CROPS)]]
+        sections_with_image = [
+            k for k in range(len(sample)) if box.start[0] + k not in plan.missing
+        ]
+        sections += [
+            sample[k, :height, :width]
+            for k in sections_with_image[:: max(1, len(sections_with_image) // CROPS)]
+        ]
     sections.sort(key=lambda section: float(-section.astype(np.float64).std()))
     return np.stack(sections[:CROPS]).astype(np.float32)

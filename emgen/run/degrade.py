@@ -11,7 +11,6 @@ import torch
 
 from emgen.geometry import Box
 from emgen.run.plan import Plan
-from emgen.run.restore import operator
 
 
 def degraded(
@@ -28,7 +27,7 @@ def degraded(
         The box of measured voxels that `voxels` determine, and the grey values that the forward model
         gives them.
     """
-    physics = operator(plan, box)
+    physics = plan.mode.operator(box)
     return physics.footprint, physics(torch.from_numpy(voxels)).numpy()
 
 

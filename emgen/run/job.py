@@ -16,10 +16,12 @@ import numpy as np
 import torch
 
 from emgen.geometry import Box
+from emgen.networks.device import fixed_arithmetic
 from emgen.run.plan import Plan
 from emgen.run.resolve import concurrent_blocks
 from emgen.run.restore import Restorer
-from emgen.volumes.volume import BlockStore, Volume
+from emgen.volumes.blocks import BlockStore
+from emgen.volumes.volume import Volume
 
 
 @contextmanager
@@ -45,7 +47,7 @@ def claimed_device() -> Iterator[str]:
 def open_results(plan: Plan, number: int, path: Path) -> BlockStore:
     """The block store of a job, empty if it was made for other settings or other blocks."""
     blocks = plan.grid.job(number)
-    fields: dict[str, Any] = {"std": np.float32} if plan.config.restore.samples > 1 else {}
+    fields: dict[str, Any] = {"std": np.float32} if plan.several_samples else {}
     return BlockStore.open(
         path,
         plan.job_key(number),
@@ -56,7 +58,7 @@ def open_results(plan: Plan, number: int, path: Path) -> BlockStore:
 
 
 def restore_job(
-    plan: Plan, number: int, path: Path, device: str, workers: int, say: Callable[[str], None]
+    plan: Plan, number: int, path: Path, device: str, workers: int, log: Callable[[str], None]
 ) -> dict[str, Any]:
     """Restore the blocks of a job that have no result yet.
 
@@ -66,26 +68,32 @@ def restore_job(
         path: its block store.
         device: "cpu" or a CUDA device.
         workers: threads on a CPU.
-        say: is told of every block.
+        log: is told of every block.
 
     Returns:
         How many blocks were done before, now, and were empty.
     """
-    torch.set_num_threads(1)  # of one plane: the order of every sum is fixed
+    with fixed_arithmetic(plan.config.restore.precision):
+        return _restore_job(plan, number, path, device, workers, log)
+
+
+def _restore_job(
+    plan: Plan, number: int, path: Path, device: str, workers: int, log: Callable[[str], None]
+) -> dict[str, Any]:
     results, measured = open_results(plan, number, path), Volume.open(plan.config.input.volume)
     restorer = Restorer(plan, device, workers)
     facts = {"blocks": len(plan.grid.job(number)), "found": 0, "empty": 0, "voxels": 0}
-    todo = []
+    missing = []
     for place, index in enumerate(plan.grid.job(number)):
         if results.done(place):
             facts["found"] += 1
-            say(f"block {index}: found from an earlier start")
+            log(f"block {index}: found from an earlier start")
         else:
-            todo.append((place, index, plan.grid[index].outer))
-    if not todo:
+            missing.append((place, index, plan.grid[index].outer))
+    if not missing:
         return facts
-    restorer.load()
-    lanes = concurrent_blocks(plan.config, plan.grid, workers) if device == "cpu" else 1
+    restorer.networks.load()
+    lanes = concurrent_blocks(plan.mode, plan.grid, workers) if device == "cpu" else 1
     computing = Semaphore(lanes)
 
     def one(place: int, index: int, outer: Box) -> bool:
@@ -93,14 +101,14 @@ def restore_job(
         with computing:
             fields = restorer.block(outer, voxels)
         results.write(place, fields)
-        return restorer.empty(plan.aligned(outer), voxels)
+        return restorer.is_empty(plan.aligned(outer), voxels)
 
     # two more than are computed: while a GPU works, the next block is read and the last one written
     with ThreadPoolExecutor(lanes + 2, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        done = pool.map(one, *zip(*todo, strict=True))
-        for (place, index, outer), empty in zip(todo, done, strict=True):
+        done = pool.map(one, *zip(*missing, strict=True))
+        for (place, index, outer), empty in zip(missing, done, strict=True):
             facts["empty"] += empty
             facts["voxels"] += outer.size
             how = "empty, passed through" if empty else "restored"
-            say(f"block {index} ({place + 1} of {facts['blocks']}): {how}")
+            log(f"block {index} ({place + 1} of {facts['blocks']}): {how}")
     return facts

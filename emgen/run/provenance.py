@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,8 @@ def run_facts(plan: Plan, jobs: dict[str, Any]) -> dict[str, Any]:
         "key": plan.key,
         "input": {"volume": plan.config.input.volume, "fingerprint": plan.fingerprint},
         "intensity": {"low": plan.intensity.low, "high": plan.intensity.high},
-        "noise": {
-            "sigma": plan.noise,
-            "gain": plan.gain,
-            "least": plan.noise_floor,
-            "own": plan.correlation_ratio,
-        },
-        "lost": plan.lost,
+        "noise": asdict(plan.noise_model),
+        "lost": plan.missing,
         "psf": plan.psf,
         "prior": plan.prior,
         "estimator": plan.estimator,
@@ -146,20 +142,25 @@ def crate(facts: dict[str, Any], results: dict[str, str]) -> dict[str, Any]:
 
 
 def write(plan: Plan, jobs: dict[str, Any], run: Path) -> None:
-    """Write `provenance/run.json` and `provenance/ro-crate-metadata.json` of a run's folder."""
+    """Write `provenance/run.json` and `ro-crate-metadata.json` of a run's folder, which is the crate's root.
+
+    A copy of the crate lies beside run.json, where versions before 0.2 wrote it.
+    """
     results = {
-        "../restored.ome.zarr/": "restored volume, OME-Zarr",
-        "../qc/summary.json": "quality figures",
-        "../report.html": "report",
-        "run.json": "settings, versions and keys",
+        "restored.ome.zarr/": "restored volume, OME-Zarr",
+        "qc/summary.json": "quality figures",
+        "report.html": "report",
+        "provenance/run.json": "settings, versions and keys",
     }
-    if plan.config.restore.samples > 1:
-        results["../uncertainty.ome.zarr/"] = (
+    if plan.several_samples:
+        results["uncertainty.ome.zarr/"] = (
             "standard deviation over samples in grey values, OME-Zarr"
         )
     facts = run_facts(plan, jobs)
-    for name, content in (("run.json", facts), ("ro-crate-metadata.json", crate(facts, results))):
-        (run / "provenance" / name).write_text(json.dumps(content, indent=2) + "\n")
+    text = json.dumps(crate(facts, results), indent=2) + "\n"
+    (run / "provenance" / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
+    for folder in (run, run / "provenance"):
+        (folder / "ro-crate-metadata.json").write_text(text)
 
 
 def _installed(name: str) -> bool:

@@ -8,17 +8,17 @@ from typing import Literal
 
 import torch
 
-from emgen.physics import missing
+from emgen.config.restore import NoiseSetting
 from emgen.errors import EmgenError
-from emgen.volumes.intensity import Intensity
-from emgen.volumes.samples import fingerprint, read_samples
-from emgen.physics.grey_scale import scaled
-from emgen.training import progress
 from emgen.networks.card import Card, resolve
 from emgen.networks.checkpoint import annotate
-from emgen.training.recipe import Optimiser, Patches, Recipe, SourceRecipe
+from emgen.physics import missing
+from emgen.physics.grey_scale import fit_grey_scale
+from emgen.training import progress
 from emgen.training.loop import train
-from emgen.config.restore import Level
+from emgen.training.recipe import Optimiser, Patches, Recipe, SourceRecipe
+from emgen.volumes.intensity import Intensity
+from emgen.volumes.samples import fingerprint, read_samples
 from emgen.volumes.volume import Volume
 
 SMALLEST, SMALLEST_PLANE = 4, 24  # some to learn from, others to be judged by
@@ -101,7 +101,7 @@ def adapt(
     name: str,
     device: str = "cpu",
     gone: Literal["auto"] | Sequence[int] = "auto",
-    noise: Level = 0.0,
+    noise: NoiseSetting = 0.0,
 ) -> Card:
     """Adapt a prior to a volume; the card says what that did to held-out sections.
 
@@ -124,8 +124,8 @@ def adapt(
     measured, base = Volume.open(volume), resolve(prior)
     lost, samples = missing.resolve_missing(measured, gone), read_samples(measured)
     seen = missing.drop_missing(samples, measured.shape, lost)
-    intensity, detector = scaled(measured, seen, noise)
-    sigma = detector.typical(seen)
+    intensity, detector = fit_grey_scale(seen, noise, measured.path)
+    sigma = detector.rms(seen)
     settings = recipe(name, base, measured, steps, seed, lost, sigma, intensity)
     if device != "cpu":
         torch.cuda.set_device(device)

@@ -11,14 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from emgen.physics import missing
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
+from emgen.physics import missing
+from emgen.training.recipe import Patches, SourceRecipe
 from emgen.volumes.intensity import Intensity, tissue
 from emgen.volumes.samples import sample_boxes
-from emgen.training.recipe import Patches, SourceRecipe
-from emgen.volumes.sources import Source as Foreign
-from emgen.volumes.sources import open_source
+from emgen.volumes.sources import ForeignVolume, open_foreign
 from emgen.volumes.volume import Volume, bytes_of
 
 ISOTROPIC = 1.3  # up to this anisotropy xz and yz planes are patches too
@@ -88,7 +87,7 @@ class Source:
         inside = recipe.inside or (
             recipe.listed.inside if recipe.listed and _holds_many(where) else None
         )
-        with open_source(where, inside) as source:
+        with open_foreign(where, inside) as source:
             return cls._of(recipe, where, source, source.read, smallest, memory, lazy=False)
 
     @classmethod
@@ -96,7 +95,7 @@ class Source:
         cls,
         recipe: SourceRecipe,
         where: str,
-        volume: Volume | Foreign,
+        volume: Volume | ForeignVolume,
         read: Fetch,
         smallest: int,
         memory: int,
@@ -119,7 +118,7 @@ class Source:
             intensity = (
                 Intensity(*recipe.grey_values)
                 if recipe.grey_values
-                else Intensity.of(seen).narrowed(seen, recipe.noise)
+                else Intensity.of(seen).without_noise(seen, recipe.noise)
             )
         except ValueError as error:
             raise EmgenError(f"{where}: {error}") from None

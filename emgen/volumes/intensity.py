@@ -49,7 +49,7 @@ class Intensity:
             )
         return cls(float(low), float(high))
 
-    def narrowed(self, samples: Iterable[npt.NDArray[Any]], noise: float) -> Self:
+    def without_noise(self, samples: Iterable[npt.NDArray[Any]], noise: float) -> Self:
         """As it would be without noise of this standard deviation, which spreads the grey values around their mean.
 
         A prior knows tissue at one contrast. At least a tenth of the variance is left to the tissue.
@@ -77,13 +77,12 @@ class Intensity:
         """Grey values to the prior's range."""
         return ((stored.astype(np.float64) - self.low) / self.unit - 1).astype(np.float32)
 
-    def decode(self, values: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Back to grey values, rounded and clipped to what an integer type can hold.
+    def decode(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Back to grey values, not rounded.
 
-        `decode(encode(v), v.dtype) == v` for integers up to 16 bits.
+        `store(decode(encode(v)), v.dtype) == v` for integers up to 16 bits.
         """
-        grey = (values.astype(np.float64) + 1) * self.unit + self.low
-        return store(grey, dtype)
+        return (values.astype(np.float64) + 1) * self.unit + self.low
 
 
 def blank(sections: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

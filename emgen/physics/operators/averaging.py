@@ -24,6 +24,10 @@ class Averaging(BoxOperator):
         """How many output voxels are averaged into a measured one."""
         return math.prod(last - first + 1 for first, last in self.reach)
 
+    def response_norm(self) -> float:
+        # one measured voxel alone sees an output voxel, with weight 1 / count
+        return 1 / self.count
+
     def __call__(self, x: Tensor) -> Tensor:
         return _mean(self._windows(x))
 

@@ -8,9 +8,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from emgen.geometry import Zyx
+from emgen.physics.acquisition import Acquisition, blurred_pixels
 from emgen.physics.operators.convolution import Convolution, Taps
-from emgen.physics.operators.operator import Reach
 from emgen.physics.psf import Kernel, gaussian
 
 RANK_TOLERANCE = 1e-6
@@ -60,13 +59,11 @@ class Blur(Convolution):
         return np.asarray(kernel / kernel.sum())
 
     @property
-    def scale(self) -> Zyx:
-        return (1, 1, 1)
+    def acquisition(self) -> Acquisition:
+        return blurred_pixels(*self.psf.shape)
 
-    @property
-    def reach(self) -> tuple[Reach, Reach, Reach]:
-        y, x = (n // 2 for n in self.psf.shape)
-        return (0, 0), (-y, y), (-x, x)
+    def response_norm(self) -> float:
+        return float((self.psf**2).sum() ** 0.5)
 
     @cached_property
     def terms(self) -> tuple[dict[int, Taps], ...]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from emgen.geometry import Zyx
+from emgen.physics.acquisition import Acquisition, same_voxels
 from emgen.physics.operators.averaging import Averaging
-from emgen.physics.operators.operator import Reach
 
 
 @dataclass(frozen=True)
@@ -14,9 +13,5 @@ class Identity(Averaging):
     """y = x."""
 
     @property
-    def scale(self) -> Zyx:
-        return (1, 1, 1)
-
-    @property
-    def reach(self) -> tuple[Reach, Reach, Reach]:
-        return (0, 0), (0, 0), (0, 0)
+    def acquisition(self) -> Acquisition:
+        return same_voxels()

@@ -1,50 +1,71 @@
-"""An operator some of whose measured voxels were lost."""
+"""An operator some of whose measured voxels hold no image."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
-from emgen.geometry import Box
+from emgen.geometry import Box, Zyx
+from emgen.physics.acquisition import Acquisition
 from emgen.physics.operators.operator import Operator
 
 
-@dataclass(frozen=True)
-class Masked:
-    """`operator` where `known` is true, of the shape of its footprint or broadcast to it; nothing elsewhere.
+def without_sections(operator: Operator, missing: Collection[int], device: str = "cpu") -> Operator:
+    """The operator of a volume whose measured sections of these numbers hold no image."""
+    sections = range(operator.footprint.start[0], operator.footprint.stop[0])
+    measured = torch.tensor([k not in missing for k in sections], dtype=torch.bool)
+    if measured.all():
+        return operator
+    return Masked(operator, measured[:, None, None].to(device))
 
-    What y holds at lost voxels is never looked at. The geometry is that of `operator`.
+
+@dataclass(frozen=True)
+class Masked(Operator):
+    """`operator` where a measured voxel holds an image; nothing elsewhere.
+
+    Attributes:
+        operator: the same physics without missing voxels; its geometry is this one's too.
+        measured: true where there is an image, of the shape of the footprint or broadcast to it. What y holds
+            elsewhere is never looked at.
     """
 
     operator: Operator
-    known: Tensor
+    measured: Tensor
+    shape: Zyx = field(init=False)
+    box: Box = field(init=False)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.operator, name)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", self.operator.shape)
+        object.__setattr__(self, "box", self.operator.box)
 
-    def restricted(self, box: Box) -> Masked:
-        """The same on another box, of the same volume and within this one."""
-        inner = self.operator.restricted(box)
-        inside = inner.footprint.relative_to(self.operator.footprint).slices
-        whole = self.known.expand(self.operator.footprint.shape)
-        return Masked(inner, whole[inside])
+    @property
+    def acquisition(self) -> Acquisition:
+        return self.operator.acquisition
 
     def __call__(self, x: Tensor) -> Tensor:
-        """A x, and zero where it was lost."""
-        return self.operator(x) * self.known
+        """A x, and zero where there is no image."""
+        return self.operator(x) * self.measured
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """A^T y of what was not lost."""
-        return self.operator.adjoint(y * self.known)
+        """A^T y of the voxels that hold an image."""
+        return self.operator.adjoint(y * self.measured)
 
     def interpolate_back(self, y: Tensor) -> Tensor:
-        """The rough inverse, of zeros where y was lost: what is inverted is a residual."""
-        return self.operator.interpolate_back(y * self.known)
+        """As of `operator`, with zeros where y is missing: what is brought back is a residual."""
+        return self.operator.interpolate_back(y * self.measured)
 
     def prox(self, h: Tensor, y: Tensor, r: float | Tensor) -> Tensor:
-        """As of `operator`, where lost voxels have an infinite r: they bind nothing."""
+        """As of `operator`, where missing voxels have an infinite r: they bind nothing."""
         weight = y.new_zeros(y.shape) + r
-        return self.operator.prox(h, y, weight.masked_fill(~self.known, math.inf))
+        return self.operator.prox(h, y, weight.masked_fill(~self.measured, math.inf))
+
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        """A x - y, and zero where there is no image."""
+        return (self.operator(x) - y) * self.measured
+
+    def response_norm(self) -> float:
+        return self.operator.response_norm()

@@ -2,11 +2,10 @@
 
     output voxels   |  .  .  .  [ box . . . . . . . . ]  .  .  |      x lies on the box
     measured voxels |     o     o  [ footprint  o ]    o       |      y lies on the footprint
-                               [ support . . . . . . ]                what to read for the box
 
 The footprint holds the measured voxels that the box determines wholly, so that for every box
 
-    A.restricted(box)(x[box]) == A(x)[A.restricted(box).footprint]
+    A_box(x[box]) == A(x)[A_box.footprint]
 
 and only the true ends of the volume need a border rule.
 """
@@ -14,50 +13,113 @@ and only the true ends of the volume need a border rule.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from emgen.geometry import Box, Zyx, zyx
-from emgen.physics.interpolation import linear_weights, support
+from emgen.physics.acquisition import Acquisition, Reach
+from emgen.physics.interpolation import linear_weights
 
 EVERYWHERE = Box((0, 0, 0), (2**62, 2**62, 2**62))
-Reach = tuple[int, int]
-"""The first and the last output voxel that measured voxel 0 is made of, on one axis."""
 
 
-class Operator(Protocol):
-    """The contract that samplers and blocks rely on; tensors are (z, y, x)."""
+class Operator(ABC):
+    """The contract that samplers and blocks rely on; tensors are (z, y, x).
+
+    Attributes:
+        shape: the whole output volume.
+        box: the output voxels that x holds.
+    """
+
+    shape: Zyx
+    box: Box
 
     @property
-    def shape(self) -> Zyx: ...
+    @abstractmethod
+    def acquisition(self) -> Acquisition:
+        """Where measured voxels lie among the output's."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """y = A x: from the box onto the footprint."""
+
+    @abstractmethod
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A^T y: from the footprint onto the box."""
+
+    @abstractmethod
+    def prox(self, h: Tensor, y: Tensor, r: float | Tensor) -> Tensor:
+        """argmin over x of |A x - y|^2 + r |x - h|^2, r >= 0; for r = 0 the nearest to h.
+
+        With an r for each measured voxel, argmin of sum (A x - y)^2 / r + |x - h|^2; an infinite one leaves
+        its voxel out.
+        """
+
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        """A x - y, on the footprint."""
+        return self(x) - y
+
+    @abstractmethod
+    def response_norm(self) -> float:
+        """|A e|, e one voxel far from the borders: 1 of a kept voxel, less of a mean or a blur."""
+
     @property
-    def box(self) -> Box: ...
+    def scale(self) -> Zyx:
+        """Output voxels per measured voxel (z, y, x)."""
+        return self.acquisition.scale
+
     @property
-    def scale(self) -> Zyx: ...
+    def reach(self) -> tuple[Reach, Reach, Reach]:
+        """Per axis, the output voxels that measured voxel 0 is made of."""
+        return self.acquisition.reach
+
     @property
-    def centre(self) -> tuple[float, float, float]: ...
+    def centre(self) -> tuple[float, float, float]:
+        """Where the middle of measured voxel 0 lies, in output voxels (z, y, x)."""
+        return self.acquisition.centre
+
     @property
-    def measured_shape(self) -> Zyx: ...
+    def measured_shape(self) -> Zyx:
+        """Shape of the whole measured volume."""
+        return self.acquisition.measured_shape(self.shape)
+
     @property
-    def footprint(self) -> Box: ...
-    @property
-    def support(self) -> Box: ...
-    def restricted(self, box: Box) -> Self: ...
-    def __call__(self, x: Tensor) -> Tensor: ...
-    def adjoint(self, y: Tensor) -> Tensor: ...
-    def prox(self, h: Tensor, y: Tensor, r: float | Tensor) -> Tensor: ...
-    def interpolate_back(self, y: Tensor) -> Tensor: ...
+    def footprint(self) -> Box:
+        """The measured voxels wholly determined by the box."""
+        return self.acquisition.footprint(self.box, self.shape)
+
+    def interpolate_back(self, y: Tensor) -> Tensor:
+        """y brought from the footprint back onto the box by linear interpolation; no inverse of A.
+
+        Same convention as `emgen.physics.interpolation.linear`. Zero where nothing at all is determined.
+        """
+        foot = self.footprint
+        if y.numel() == 0:
+            return y.new_zeros(self.box.shape)
+        for axis in range(3):
+            first, last = foot.start[axis], foot.stop[axis]
+            start, stop = self.box.start[axis], self.box.stop[axis]
+            if (first, last) == (start, stop) and self.scale[axis] == 1:
+                continue
+            index, weights = linear_weights(
+                first, last, start, stop, self.scale[axis], self.centre[axis]
+            )
+            y = gather(y, axis, torch.from_numpy(index), torch.from_numpy(weights))
+        return y
 
 
 @dataclass(frozen=True)
-class BoxOperator(ABC):
-    """The geometry every operator shares, from two facts about its axes: `scale` and `reach`.
+class BoxOperator(Operator):
+    """An operator of its own on a box of the output.
 
-    shape: the whole output volume (z, y, x), a multiple of `scale`, else `ValueError`.
-    box: the output voxels x holds; the whole volume unless said otherwise.
+    Attributes:
+        shape: the whole output volume (z, y, x), a multiple of `scale`.
+        box: the output voxels x holds; the whole volume unless said otherwise.
+
+    Raises:
+        ValueError: parameters that make no sense, a shape that is no multiple, a box outside the volume.
     """
 
     shape: Zyx
@@ -83,91 +145,6 @@ class BoxOperator(ABC):
     def validate(self) -> None:
         """Raises `ValueError` for parameters that make no sense."""
         return
-
-    @property
-    @abstractmethod
-    def scale(self) -> Zyx:
-        """How many output voxels one measured voxel is wide, per axis."""
-
-    @property
-    @abstractmethod
-    def reach(self) -> tuple[Reach, Reach, Reach]:
-        """Per axis, the output voxels that measured voxel 0 is made of."""
-
-    @abstractmethod
-    def __call__(self, x: Tensor) -> Tensor:
-        """y = A x: from the box onto the footprint."""
-
-    @abstractmethod
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A^T y: from the footprint onto the box."""
-
-    @abstractmethod
-    def prox(self, h: Tensor, y: Tensor, r: float | Tensor) -> Tensor:
-        """argmin over x of |A x - y|^2 + r |x - h|^2, r >= 0; for r = 0 the nearest to h.
-
-        With an r for each measured voxel, argmin of sum (A x - y)^2 / r + |x - h|^2; an infinite one leaves
-        its voxel out.
-        """
-
-    @property
-    def centre(self) -> tuple[float, float, float]:
-        """Where the middle of measured voxel 0 lies, in output voxels (z, y, x)."""
-        z, y, x = ((first + last) / 2 for first, last in self.reach)
-        return z, y, x
-
-    @property
-    def measured_shape(self) -> Zyx:
-        """Shape of the whole measured volume."""
-        return zyx([n // s for n, s in zip(self.shape, self.scale, strict=True)])
-
-    @property
-    def footprint(self) -> Box:
-        """The measured voxels wholly determined by the box."""
-        intervals = [self._determined(axis) for axis in range(3)]
-        start = [max(a, 0) for a, _ in intervals]
-        stop = [max(a, b) for a, (_, b) in zip(start, intervals, strict=True)]
-        return Box(zyx(start), zyx(stop))
-
-    @property
-    def support(self) -> Box:
-        """The measured voxels to read for the box: its footprint, and what interpolation needs."""
-        return support(self.box, self.scale, self.centre, self.measured_shape)
-
-    def restricted(self, box: Box) -> Self:
-        """The same physics on another box of the same volume."""
-        return replace(self, box=box)
-
-    def interpolate_back(self, y: Tensor) -> Tensor:
-        """A rough inverse of A: linear interpolation from the footprint onto the box.
-
-        Same convention as `emgen.physics.interpolation.linear`. Zero where nothing at all is determined.
-        """
-        foot = self.footprint
-        if y.numel() == 0:
-            return y.new_zeros(self.box.shape)
-        for axis in range(3):
-            first, last = foot.start[axis], foot.stop[axis]
-            start, stop = self.box.start[axis], self.box.stop[axis]
-            if (first, last) == (start, stop) and self.scale[axis] == 1:
-                continue
-            index, weights = linear_weights(
-                first, last, start, stop, self.scale[axis], self.centre[axis]
-            )
-            y = gather(y, axis, torch.from_numpy(index), torch.from_numpy(weights))
-        return y
-
-    def _determined(self, axis: int) -> tuple[int, int]:
-        n, s, (first, last) = (
-            self.measured_shape[axis],
-            self.scale[axis],
-            self.reach[axis],
-        )
-        start, stop = self.box.start[axis], self.box.stop[axis]
-        # At a true end of the volume the border rule folds the reach back into the box.
-        lower = 0 if start == 0 else -((first - start) // s)
-        upper = n if stop == self.shape[axis] else (stop - 1 - last) // s + 1
-        return lower, upper
 
 
 def gather(x: Tensor, axis: int, index: Tensor, weights: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Sections thicker than a pixel: how a measured section came about from the output's.
 
 output sections    0  1  2  3 | 4  5  6  7 | ...      factor 4
-Slice(offset=0)    0          | 1                     one of them: block-face imaging
+Slice              0          | 1                     one of them: block-face imaging
 Mean               0  0  0  0 | 1  1  1  1            all of them: transmission
 Gaussian           . o O O o .                        a thickness that does not end at the cut
 """
@@ -14,37 +14,29 @@ from functools import cached_property
 
 import numpy as np
 
-from emgen.geometry import Zyx
+from emgen.physics.acquisition import (
+    FWHM_PER_SIGMA,
+    Acquisition,
+    gaussian_section,
+    mean_of_sections,
+    one_section,
+)
 from emgen.physics.operators.averaging import Averaging
 from emgen.physics.operators.convolution import Convolution, Taps
-from emgen.physics.operators.operator import Reach
-
-FWHM = math.sqrt(8 * math.log(2))
-"""Full width at half maximum of a Gaussian, in standard deviations."""
 
 
 @dataclass(frozen=True)
 class Slice(Averaging):
-    """Measured section k is output section k * factor + offset, 0 <= offset < factor."""
+    """Measured section k is output section k * factor, as block-face imaging sees the surface of the block."""
 
     factor: int
-    offset: int = 0
 
     def validate(self) -> None:
         _check_factor(self.factor)
-        if not 0 <= self.offset < self.factor:
-            raise ValueError(
-                f"the offset must be from 0 to {self.factor - 1} with factor {self.factor}, "
-                f"not {self.offset}"
-            )
 
     @property
-    def scale(self) -> Zyx:
-        return (self.factor, 1, 1)
-
-    @property
-    def reach(self) -> tuple[Reach, Reach, Reach]:
-        return (self.offset, self.offset), (0, 0), (0, 0)
+    def acquisition(self) -> Acquisition:
+        return one_section(self.factor)
 
 
 @dataclass(frozen=True)
@@ -57,12 +49,8 @@ class Mean(Averaging):
         _check_factor(self.factor)
 
     @property
-    def scale(self) -> Zyx:
-        return (self.factor, 1, 1)
-
-    @property
-    def reach(self) -> tuple[Reach, Reach, Reach]:
-        return (0, self.factor - 1), (0, 0), (0, 0)
+    def acquisition(self) -> Acquisition:
+        return mean_of_sections(self.factor)
 
 
 @dataclass(frozen=True)
@@ -84,17 +72,16 @@ class Gaussian(Convolution):
     @property
     def sigma(self) -> float:
         """Standard deviation in output sections."""
-        return self.fwhm / FWHM
+        return self.fwhm / FWHM_PER_SIGMA
 
     @property
-    def scale(self) -> Zyx:
-        return (self.factor, 1, 1)
+    def acquisition(self) -> Acquisition:
+        return gaussian_section(self.factor, self.fwhm)
 
-    @property
-    def reach(self) -> tuple[Reach, Reach, Reach]:
-        middle = (self.factor - 1) / 2
-        radius = max(3 * self.sigma, 0.5)
-        return (math.ceil(middle - radius), math.floor(middle + radius)), (0, 0), (0, 0)
+    def response_norm(self) -> float:
+        """Of the middle section of a span, which neighbouring sections see too."""
+        taps = self.terms[0][0].matrix
+        return float(np.linalg.norm(taps[:, taps.shape[1] // 2]))
 
     @cached_property
     def terms(self) -> tuple[dict[int, Taps], ...]:

@@ -204,7 +204,7 @@ def compared(sample: Sample, degrade: Degrade, threads: int = 1) -> ConsistencyF
             if measured.size
         ]
 
-    noise = plan.noise_model.sigma * plan.noise_model.correlation_ratio
+    noise = plan.noise_model.true_sigma
     totals = added(tile for tile in sample.map(misfits, threads) if tile)
     nothing = ConsistencyOf(rmse_grey=None, bias_grey=None, relative_to_noise=None, curves={})
     restored, interpolated = [total.figures(noise) for total in totals] or [nothing] * 2

@@ -146,7 +146,7 @@ class Segmentation(Metric[SegmentationFigures]):
             *tables,
             Note(
                 "VOI: variation of information in bits, for one object cut into several (split) and several joined "
-                f"(merge). The lower of restored and {page.baseline} is bold. Intervals by Wilson's score; where they "
+                f"(merge). The better of restored and {page.baseline} is bold. Intervals by Wilson's score; where they "
                 f"overlap, the shares may be equal. {opened(described(figures.sampled, page.plan))}"
             ),
         ]

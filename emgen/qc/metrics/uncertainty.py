@@ -29,8 +29,8 @@ class UncertaintyFigures(Figures):
     )
     error_over_spread: float | None = Field(
         description=(
-            "RMSE against the reference over what the spread lets expect of a mean of so many samples: the rms spread "
-            "times sqrt(1 + 1/samples). 1 is calibrated; null without a reference."
+            "RMSE against the reference over what the spread lets expect: the rms spread, times sqrt(1 + 1/samples) where "
+            "the result is the mean of the samples. 1 is calibrated; null without a reference."
         )
     )
     coverage: dict[str, float] | None = Field(
@@ -55,8 +55,8 @@ class Uncertainty(Metric[UncertaintyFigures]):
         if sample.uncertainty is None:
             raise ValueError("the spread over samples is measured, and the run has one sample")
         spread = sample.uncertainty
-        # what the mean of n samples is off the truth: their variance, and 1/n of it for being a mean
-        wider = math.sqrt(sample.plan.config.restore.error_variance_ratio)
+        # the mean of n samples is off the truth by their variance, and by 1/n of it for being a mean
+        wider = math.sqrt(sample.plan.mode.error_variance_ratio)
         squared = count = errors = varying = 0.0
         highest, within = [], np.zeros(len(DEVIATIONS))
         for box in sample.boxes:
@@ -129,8 +129,8 @@ def _error(ratio: float | None) -> str:
     if ratio is None:
         return ""
     return (
-        f"The error against the reference is {ratio:.2f} times what that lets expect of a mean of so few samples; a "
-        "spread that is right has about 1, and more means that the samples are surer than they should be."
+        f"The error against the reference is {ratio:.2f} times what that lets expect; a spread that is right has "
+        "about 1, and more means that the samples are surer than they should be."
     )
 
 

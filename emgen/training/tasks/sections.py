@@ -19,7 +19,7 @@ from emgen.physics import missing
 from emgen.geometry import Box, zyx
 from emgen.physics.operators import Blur, Downsample, Identity, Operator
 from emgen.training.tasks import axial
-from emgen.networks.estimator import tikhonov_start, context_stack, response_norm
+from emgen.networks.estimator import tikhonov_start, context_stack
 from emgen.training.tasks.axial import Batch, Network, Slab
 from emgen.training.patches import Source, jittered
 from emgen.training.recipe import MARGIN, Patches, Sections
@@ -131,7 +131,7 @@ def measured_inputs(y: Tensor, A: Operator, sigma: float) -> tuple[Tensor, Tenso
     whole, measured = Box.whole(A.shape), Box.whole(A.measured_shape)
     linear = torch.from_numpy(interpolation.linear(y.numpy(), measured, whole, A.scale, A.centre))
     start = tikhonov_start(linear, y, A, sigma)
-    return start, torch.full_like(start, response_norm(A))
+    return start, torch.full_like(start, A.response_norm())
 
 
 def loss(network: Network, inputs: Tensor, planes: Tensor, t: Tensor) -> Tensor:

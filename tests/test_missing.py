@@ -68,11 +68,11 @@ def test_a_ramp_is_filled_exactly_and_the_rest_kept(gone, first):
 
 
 def test_what_is_said_to_be_lost_is_checked():
-    assert missing.check([3, 1, 3], 5) == (1, 3)
+    assert missing.check_missing([3, 1, 3], 5) == (1, 3)
     with pytest.raises(EmgenError, match="section 5 does not exist; the input has 5"):
-        missing.check([5], 5)
+        missing.check_missing([5], 5)
     with pytest.raises(EmgenError, match="all 2 sections"):
-        missing.check([0, 1], 2)
+        missing.check_missing([0, 1], 2)
 
 
 def test_a_lost_section_changes_no_other_and_is_restored_from_its_neighbours(fib25):
@@ -80,7 +80,7 @@ def test_a_lost_section_changes_no_other_and_is_restored_from_its_neighbours(fib
     damaged = measured.copy()
     damaged[2] = 0
     result = isotropic(damaged, 4, steps=4)
-    assert result.plan.lost == (2,)
+    assert result.plan.missing == (2,)
     kept = [0, 4, 12, 16, 20]
     np.testing.assert_array_equal(result.mean[kept], fib25[kept])
     assert (
@@ -96,7 +96,7 @@ def test_a_section_of_nothing_but_nan_is_restored(fib25):
     measured = fib25[::4].astype(np.float32)
     measured[2] = np.nan
     result = isotropic(measured, 4, steps=2)
-    assert result.plan.lost == (2,) and np.isfinite(result.mean).all()
+    assert result.plan.missing == (2,) and np.isfinite(result.mean).all()
 
 
 def test_sections_restored_one_by_one_take_a_lost_one_from_their_neighbours(fib25):
@@ -104,5 +104,5 @@ def test_sections_restored_one_by_one_take_a_lost_one_from_their_neighbours(fib2
     sections[2] = 0
     found = denoise(sections, 10.0)
     between = denoise((sections[1] + sections[3])[None] / 2, 10.0)
-    assert found.plan.lost == (2,)
+    assert found.plan.missing == (2,)
     assert np.corrcoef(found.mean[2].ravel(), between.mean[0].ravel())[0, 1] > 0.98

@@ -4,27 +4,29 @@ import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emgen.config.restore import Noise
-from emgen.physics.noise_model import NoiseModel, estimate_noise, shared_noise, typical_noise
+from emgen.config.restore import PoissonGaussian
+from emgen.physics.noise_model import NoiseModel, correlated_noise, white_noise, white_noise_of
 
 
-def correlated_noise(samples):
+def equivalent_noise(samples):
     """The level of white noise that takes as much from tissue, as a plan has it."""
-    return float(np.prod(shared_noise(samples)) ** 0.5)
+    return float(np.prod(correlated_noise(samples)) ** 0.5)
 
 
 @pytest.mark.parametrize("sigma", [2.0, 8.0])
 def test_white_noise_is_estimated_also_where_there_are_edges(sigma):
     rng = np.random.default_rng(0)
     clean = np.where(np.add.outer(np.arange(300), np.arange(300)) // 40 % 2, 60.0, 180.0)
-    assert estimate_noise(clean + sigma * rng.normal(size=clean.shape)) == pytest.approx(
+    assert white_noise_of(clean + sigma * rng.normal(size=clean.shape)) == pytest.approx(
         sigma, rel=0.2
     )
 
 
 @given(st.floats(0, 5), st.floats(0.1, 20), st.floats(-20, 20), st.floats(60, 200))
 def test_the_variance_is_that_of_the_settings_at_every_grey_value(gain, sigma, black, middle):
-    detector = NoiseModel.of(Noise(gain=gain, sigma=sigma, black=black), middle)
+    detector = NoiseModel.from_setting(
+        PoissonGaussian(gain=gain, sigma=sigma, black=black), [], middle
+    )
     grey = np.linspace(black - 9, 255, 30)
     expected = np.sqrt(gain * np.maximum(grey - black, 0) + sigma**2)
     floor = max(sigma, 0.1 * detector.sigma)
@@ -37,13 +39,13 @@ def test_noise_that_neighbours_share_is_estimated_where_the_white_estimate_misse
     clean = 120 + 300 * scipy.ndimage.gaussian_filter(rng.normal(size=(6, 160, 160)), (0, 4, 4))
     shared = scipy.ndimage.gaussian_filter(rng.normal(size=clean.shape), (0, 0.5, 0.8))
     noisy = clean + sigma * shared / shared.std()
-    assert typical_noise([noisy]) < 0.5 * sigma
-    assert sigma < correlated_noise([noisy]) < 1.8 * sigma
-    assert shared_noise([noisy])[0] == pytest.approx(sigma, rel=0.15)
+    assert white_noise([noisy]) < 0.5 * sigma
+    assert sigma < equivalent_noise([noisy]) < 1.8 * sigma
+    assert correlated_noise([noisy])[0] == pytest.approx(sigma, rel=0.15)
     turned = [noisy[:, ::-1], 3 * noisy[:, :, ::-1] - 40]
-    found = correlated_noise([noisy])
-    assert correlated_noise(turned[:1]) == pytest.approx(found, rel=1e-6)
-    assert correlated_noise(turned[1:]) == pytest.approx(3 * found, rel=1e-6)
+    found = equivalent_noise([noisy])
+    assert equivalent_noise(turned[:1]) == pytest.approx(found, rel=1e-6)
+    assert equivalent_noise(turned[1:]) == pytest.approx(3 * found, rel=1e-6)
 
 
 @given(st.floats(0, 5), st.floats(0.5, 20), st.floats(1, 60))
@@ -51,9 +53,9 @@ def test_raised_noise_has_the_level_and_keeps_what_it_is_at_one_grey_value_to_an
     gain, sigma, level
 ):
     grey = np.random.default_rng(6).gamma(2, 20, (3, 50, 50))
-    detector = NoiseModel.of(Noise(gain=gain, sigma=sigma), 100.0)
+    detector = NoiseModel.from_setting(PoissonGaussian(gain=gain, sigma=sigma), [], 100.0)
     raised = detector.rescaled_to(level, [grey])
-    assert raised.typical([grey]) == pytest.approx(level, rel=1e-3)
+    assert raised.rms([grey]) == pytest.approx(level, rel=1e-3)
     share = raised.at(grey) / detector.at(grey)
     np.testing.assert_allclose(share, share.flat[0], rtol=1e-3)
     assert NoiseModel(0.0, 0.0, 9.0).rescaled_to(level, [grey]) == NoiseModel(level, 0.0, 9.0)
@@ -67,8 +69,10 @@ def test_shared_noise_that_grows_with_brightness_is_found_so(gain):
     shared = scipy.ndimage.gaussian_filter(rng.normal(size=clean.shape), (0, 0.4, 0.6))
     noisy = clean + np.sqrt(gain * clean + 100) * shared / shared.std()
     found = NoiseModel.from_setting("correlated", [noisy], 120.0)
-    assert found.typical([noisy]) == pytest.approx(correlated_noise([noisy]), rel=1e-3)
-    assert found.own * found.typical([noisy]) == pytest.approx((noisy - clean).std(), rel=0.15)
+    assert found.rms([noisy]) == pytest.approx(equivalent_noise([noisy]), rel=1e-3)
+    assert found.correlation_ratio * found.rms([noisy]) == pytest.approx(
+        (noisy - clean).std(), rel=0.15
+    )
     dark, bright = found.at(np.array([70.0, 170.0]))
     expected = np.sqrt((gain * 170 + 100) / (gain * 70 + 100))
     assert bright / dark == pytest.approx(expected, rel=0.1)
@@ -76,7 +80,7 @@ def test_shared_noise_that_grows_with_brightness_is_found_so(gain):
 
 def test_sections_too_small_for_correlated_noise_are_taken_as_white():
     noisy = np.random.default_rng(4).normal(size=(3, 12, 90))
-    assert correlated_noise([noisy]) == pytest.approx(typical_noise([noisy]))
+    assert equivalent_noise([noisy]) == pytest.approx(white_noise([noisy]))
 
 
 @pytest.mark.parametrize(("gain", "sigma"), [(0.5, 3.0), (2.0, 1.0), (1.0, 8.0)])
@@ -89,7 +93,7 @@ def test_gain_and_offset_are_found_in_noisy_tissue(gain, sigma):
     for grey in (70.0, 120.0, 170.0):
         expected = np.sqrt(gain * grey + sigma**2)
         assert found.at(np.array([grey]))[0] == pytest.approx(expected, rel=0.12)
-    assert typical_noise([noisy]) == pytest.approx(np.sqrt(gain * 120 + sigma**2), rel=0.1)
+    assert white_noise([noisy]) == pytest.approx(np.sqrt(gain * 120 + sigma**2), rel=0.1)
 
 
 @pytest.mark.parametrize("value", [0.0, 255.0])
@@ -99,17 +103,17 @@ def test_padding_changes_no_estimate(value):
     clean = 120 + 25 * smooth / smooth.std()
     noisy = np.clip(np.rint(0.8 * rng.poisson(clean / 0.8)), 1, 254)
     padded = np.pad(noisy, ((2, 2), (150, 20), (0, 90)), constant_values=value)
-    for estimate in (typical_noise, correlated_noise):
+    for estimate in (white_noise, equivalent_noise):
         assert estimate([padded]) == pytest.approx(estimate([noisy]), rel=0.1)
     found, expected = (NoiseModel.estimated([each], 120.0) for each in (padded, noisy))
     grey = np.array([80.0, 120.0, 160.0])
     np.testing.assert_allclose(found.at(grey), expected.at(grey), rtol=0.05)
-    assert found.typical([padded]) == pytest.approx(found.typical([noisy]), rel=0.05)
-    assert typical_noise([np.full((3, 20, 20), value)]) == 0
+    assert found.rms([padded]) == pytest.approx(found.rms([noisy]), rel=0.05)
+    assert white_noise([np.full((3, 20, 20), value)]) == 0
     strip = np.pad(noisy[..., :6], ((0, 0), (0, 0), (50, 50)), constant_values=value)
     assert (
-        correlated_noise([strip]) == pytest.approx(typical_noise([strip]))
-        and typical_noise([strip]) > 0
+        equivalent_noise([strip]) == pytest.approx(white_noise([strip]))
+        and white_noise([strip]) > 0
     )
 
 
@@ -120,16 +124,16 @@ def test_estimates_do_not_depend_on_the_type_of_the_voxels():
     grey = np.rint(np.clip(noisy, -127, 127))
     for kind, scale in ((np.int8, 1), (np.int16, 250), (">i2", 250), (np.float32, 250)):
         stored = (scale * grey).astype(kind)
-        for estimate in (typical_noise, correlated_noise):
+        for estimate in (white_noise, equivalent_noise):
             assert estimate([stored]) == pytest.approx(scale * estimate([grey]), rel=1e-5)
         found = NoiseModel.estimated([stored], 0.0).sigma
         assert found == pytest.approx(scale * NoiseModel.estimated([grey], 0.0).sigma, rel=1e-5)
 
 
-def test_the_typical_noise_of_a_detector_is_the_root_mean_square():
+def test_the_white_noise_of_a_detector_is_the_root_mean_square():
     grey = np.random.default_rng(6).gamma(2, 20, (3, 50, 50))
-    assert NoiseModel(2.0, 0.0, 100.0).typical([grey]) == 2.0
-    found = NoiseModel.of(Noise(gain=1.5, sigma=4), 100.0).typical([grey])
+    assert NoiseModel(2.0, 0.0, 100.0).rms([grey]) == 2.0
+    found = NoiseModel.from_setting(PoissonGaussian(gain=1.5, sigma=4), [], 100.0).rms([grey])
     assert found == pytest.approx((1.5 * grey.mean() + 16) ** 0.5, rel=0.01)
 
 
