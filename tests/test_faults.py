@@ -1,6 +1,7 @@
 """Faults of a configuration are said in the words of whoever wrote it, one line each."""
 
 from datetime import date
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -62,7 +63,7 @@ def faults(change) -> list[str]:
             'restore.psf.sigma: expected a number or two numbers; found "wide"',
         ),
         ({"restore": None}, "restore: expected a mapping of keys such as `mode:`; found null"),
-        ({"restore": {"samples": True}}, "restore.samples: expected a whole number; found true"),
+        ({"restore": {"samples": True}}, 'restore.samples: expected a whole number; found "true"'),
         ({"restore": {"start": 1.5}}, "restore.start: expected less than 1; found 1.5"),
     ],
 )
@@ -137,8 +138,24 @@ class Part(Settings):
     size: int
 
 
+class Round(Settings):
+    """One of two."""
+
+    kind: Literal["round"] = "round"
+    radius: int
+
+
+class Square(Settings):
+    """The other."""
+
+    kind: Literal["square"] = "square"
+    side: int = 1
+
+
 class Whole(Settings):
-    """What other files of the project have: lists and names of parts."""
+    """What other files of the project have: lists and names of parts, and one of several parts."""
+
+    shape: Annotated[Round | Square, Field(discriminator="kind")] = Square()
 
     parts: tuple[Part, ...] = ()
     named: dict[str, Part] = Field(default_factory=dict)
@@ -172,3 +189,25 @@ def test_a_file_without_keys_and_values_is_refused(tmp_path, text, message):
         path.write_text(text)
     with pytest.raises(EmgenError, match=message):
         read_mapping(path, str(path), "run: my-run")
+
+
+@pytest.mark.parametrize(
+    ("shape", "line"),
+    [
+        ({"kind": "round"}, "shape.radius: is missing and has no default"),
+        ({"kind": "square", "side": "x"}, 'shape.side: expected a whole number; found "x"'),
+        (
+            {"kind": "sqare"},
+            'shape.kind: expected round or square; found "sqare"; did you mean square?',
+        ),
+        ({}, "shape.kind: expected round or square; found null"),
+        (
+            3,
+            "shape: expected a mapping with `radius:` or a mapping of keys such as `kind:`; found 3",
+        ),
+    ],
+)
+def test_one_of_several_parts_is_told_by_its_kind(shape, line):
+    with pytest.raises(EmgenError) as error:
+        checked(Whole, {"shape": shape}, "the recipe")
+    assert str(error.value).splitlines()[1:] == [f"  {line}"]

@@ -176,15 +176,36 @@ def _followed_in_model(
 
 def _of_union(members: Sequence[Any], value: Any, key: str) -> Iterator[Fault]:
     """What is wrong with a value that may be of several types: said by that which it looks like, or of all."""
-    for kind in members:
-        if _looks_like(kind, value):
-            try:
-                TypeAdapter(kind).validate_python(value)
-            except ValidationError as error:
-                yield from explained(error, kind, value, key)
-                return
+    alike = [kind for kind in members if _looks_like(kind, value)]
+    if len(alike) > 1 and isinstance(value, dict):
+        words = {kind: _tag(kind) for kind in alike}
+        alike = [kind for kind, (tag, word) in words.items() if value.get(tag) == word]
+        if not alike:
+            tag = next(iter(words.values()))[0]
+            known = [word for _, word in words.values()]
+            advice = _meant([Literal[tuple(known)]], value.get(tag))
+            yield Fault(
+                f"{key}.{tag}", f"expected {_either(known)}; found {_said(value.get(tag))}{advice}"
+            )
+            return
+    for kind in alike:
+        try:
+            TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            yield from explained(error, kind, value, key)
+            return
     yield Fault(
-        key, f"expected {_either(map(noun, members))}; found {_said(value)}{_meant(members, value)}"
+        key,
+        f"expected {_either(map(noun, members))}; found {_said(value)}{_meant(members, value)}",
+    )
+
+
+def _tag(model: type[BaseModel]) -> tuple[str, str]:
+    """The key that tells a model from others, and its only word: `kind: Literal["axial"]`."""
+    return next(
+        (name, str(get_args(field.annotation)[0]))
+        for name, field in model.model_fields.items()
+        if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
     )
 
 
