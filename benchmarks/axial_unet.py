@@ -52,7 +52,7 @@ def _trained(
     sections: torch.Tensor, factor: int, section: str, sigma: float, minutes: float, seed: int
 ) -> tuple[Estimator, int]:
     torch.manual_seed(seed)
-    network = Estimator(beside=0)
+    network = Estimator(context=0)
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.9, 0.99))
     begun, step, share = time.monotonic(), 0, 0.0

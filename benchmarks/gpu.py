@@ -23,8 +23,8 @@ from scores import demo_volume, made_with
 from torch.utils.flop_counter import FlopCounterMode
 
 from emgen.arrays import isotropic
+from emgen.networks.build import build
 from emgen.networks.checkpoint import load, save
-from emgen.networks.prior import Prior
 from emgen.sampling.tiles import origins
 from emgen.training.recipe import read
 
@@ -38,7 +38,7 @@ def published_size(folder: Path) -> str:
     torch.manual_seed(SEED)
     recipe = read(str(PUBLISHED))
     path = folder / "random.safetensors"
-    save(Prior(**recipe.architecture), path, "random", recipe.architecture, {})
+    save(build(recipe.architecture), path, "random", recipe.architecture, {})
     return str(path)
 
 

@@ -118,7 +118,6 @@ rule restore:
         runtime=120,
         gpu_slot=1,
     params:
-        store=f"{RUN}/blocks/{{job}}.zarr",
         jobs=SPEC.grid.jobs,
         version=__version__,
     message:

@@ -33,7 +33,7 @@ HOMES = {
         "arrays",
     ),
     "safetensors": ("networks", "training"),
-    "diffusers": ("networks.prior",),
+    "diffusers": ("networks.unet2d",),
     "matplotlib": ("qc.figures", "qc.report", "training.progress"),
     "accelerate": ("training.loop",),
     "jinja2": ("qc.report",),

@@ -11,6 +11,7 @@ from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.networks.card import resolve as resolve_card
+from emgen.networks.card import with_context
 from emgen.networks.checkpoint import load, load_estimator
 from emgen.networks.estimator import Estimator, context_stack
 from emgen.physics.operators import Gaussian, Mean, Slice
@@ -32,10 +33,10 @@ def smooth(shape=(40, 44, 48), seed=0):
     return scipy.ndimage.gaussian_filter(noise, 1.5).astype(np.float32)
 
 
-def network(beside=1):
+def network(context=1):
     """Random everywhere: one that begins as the identity would hide what it is given."""
     torch.manual_seed(0)
-    made = Estimator([8, 16], 1, beside)
+    made = Estimator([8, 16], 1, context)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return made.eval().requires_grad_(False)
@@ -44,7 +45,7 @@ def network(beside=1):
 class TestNetwork:
     def test_untrained_it_is_linear_interpolation(self):
         inputs = torch.randn(3, 6, 20, 36)
-        made = Estimator(**SMALL, beside=2).requires_grad_(False)
+        made = Estimator(**SMALL, context=2).requires_grad_(False)
         assert torch.equal(made(inputs, torch.ones(3)), inputs[:, 2:3])
 
     @pytest.mark.parametrize("size", [(16, 16), (7, 33), (30, 18)])
@@ -97,7 +98,7 @@ class TestInputs:
         )
         plan = make(resolve(config, Array(measured_)))
         restorer = Restorer(plan)
-        spy = Spy(**SMALL, beside=22).requires_grad_(False)
+        spy = Spy(**SMALL, context=22).requires_grad_(False)
         restorer.__dict__["estimator"] = spy
         outer = plan.grid[0].outer
         restorer.block(outer, restorer.fetch(outer, Array(measured_)))
@@ -168,7 +169,7 @@ class TestLearning:
     def test_it_learns_to_beat_linear_interpolation_and_goes_on_bit_for_bit(self, tmp_path):
         easy = {"beside": 1, "factors": (4, 4), "noisy": 0, "damaged": 0}
         whole = train(small_recipe(tmp_path, interpolation=easy), tmp_path / "whole")
-        psnr = whole.facts["validation_interpolation_psnr_db"]
+        psnr = whole.facts["validation_axial_psnr_db"]
         source = patches.Source.open(small_recipe(tmp_path).validation[0], tmp_path, 24)
         slabs = torch.from_numpy(patches.fixed(source, 24, 24, 3))
         linear = interpolation.psnr(lambda x, t: x[:, 1:2], slabs)
@@ -176,9 +177,9 @@ class TestLearning:
         first = small_recipe(tmp_path, optimiser={"steps": 150}, interpolation=easy)
         train(first, tmp_path / "parts")
         parts = train(small_recipe(tmp_path, interpolation=easy), tmp_path / "parts")
-        assert parts.sha256 == whole.sha256 and parts.estimates == "axial"
+        assert parts.sha256 == whole.sha256 and parts.task == "axial"
         network, _ = load_estimator(str(parts.path))
-        assert network.beside == 1
+        assert network.context == 1
 
     def test_anisotropic_sources_are_refused(self, tmp_path):
         recipe = small_recipe(tmp_path, voxel=(20, 8, 8))
@@ -261,9 +262,10 @@ class TestRestoration:
         assert card.architecture == recipe.architecture
         assert card.facts["steps"] == recipe.optimiser.steps
         assert card.facts["training"]["optimiser"]["decay"] == recipe.optimiser.decay
-        assert card.facts["training"]["interpolation"] == recipe.interpolation.model_dump(
-            mode="json"
-        )
+        assert card.facts["training"]["task"] == {
+            "kind": "axial",
+            **with_context(recipe.interpolation.model_dump(mode="json")),
+        }
         assert not any("fib25_b" in name for name in card.facts["data"])
 
     def test_blocks_of_other_sizes_agree(self, tmp_path):

@@ -4,13 +4,15 @@ import shutil
 import numpy as np
 import pytest
 
-from emgen.config.run import parse
+from emgen.config import parse
+from emgen.config.restore import Restore
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.run import plan as planning
+from emgen.modes import mode
+from emgen.run import output
 from emgen.run.output import create_output, refuse_other_settings
 from emgen.run.plan import Plan, make
-from emgen.run.resolve import resolve, sampling
+from emgen.run.resolve import resolve
 from emgen.volumes.volume import Volume
 
 THICK = VoxelSize(24, 8, 8)
@@ -47,7 +49,7 @@ def config(volume, **changes):
 
 def test_the_physical_extent_is_kept(tmp_path):
     found = resolve(config(measured(tmp_path)))
-    assert (found.grid.shape, found.voxel, found.scale) == (
+    assert (found.grid.shape, found.voxel, found.mode.acquisition.scale) == (
         (15, 20, 22),
         VoxelSize(8, 8, 8),
         (3, 1, 1),
@@ -56,7 +58,9 @@ def test_the_physical_extent_is_kept(tmp_path):
 
 @pytest.mark.parametrize(("section", "centre"), [("slice", 0), ("mean", 1), ("gaussian", 1)])
 def test_a_measured_section_lies_where_its_convention_says(tmp_path, section, centre):
-    assert resolve(config(measured(tmp_path), restore={"section": section})).centre == (
+    assert resolve(
+        config(measured(tmp_path), restore={"section": section})
+    ).mode.acquisition.centre == (
         centre,
         0,
         0,
@@ -78,10 +82,10 @@ def test_the_default_factor_is_the_anisotropy_near_a_whole_number(tmp_path, size
     volume = measured(tmp_path)
     voxel = VoxelSize(size, 4, 4) if size > 8 else VoxelSize(size, 8, 8)
     if factor:
-        assert sampling(config(volume), voxel)[0] == (factor, 1, 1)
+        assert mode(Restore(), volume.shape, voxel).acquisition.scale == (factor, 1, 1)
     else:
         with pytest.raises(EmgenError, match=r"restore\.factor|nothing to restore"):
-            sampling(config(volume), voxel)
+            mode(Restore(), volume.shape, voxel)
 
 
 def test_a_plan_comes_back_from_its_file(tmp_path):
@@ -170,8 +174,8 @@ def test_an_output_of_another_plan_is_not_touched(tmp_path):
 
 def test_a_run_that_the_disk_cannot_hold_never_starts(tmp_path, monkeypatch):
     found = resolve(config(measured(tmp_path)))
-    usage = type("usage", (), {"free": found.bytes - 1})
-    monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: usage)
+    usage = type("usage", (), {"free": found.disk_bytes - 1})
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(EmgenError, match="GB are free"):
         refuse_other_settings(found, tmp_path / "results")
 

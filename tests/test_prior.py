@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgen.errors import EmgenError
+from emgen.networks.build import build
 from emgen.networks.card import resolve
 from emgen.networks.checkpoint import load, save
-from emgen.networks.prior import Prior
 from emgen.training import flow
 from emgen.training.validation import denoise_psnr
 
@@ -22,7 +22,7 @@ SMALL = {"channels": [8, 16], "layers": 1}
 
 def network(seed=0, **more):
     torch.manual_seed(seed)
-    prior = Prior(**{**SMALL, **more}).eval()
+    prior = build({**SMALL, **more}).eval()
     for parameter in prior.parameters():  # what begins at zero would hide what it does
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)

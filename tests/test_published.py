@@ -67,7 +67,7 @@ class TestDiffusionWeights:
         write(unet.state_dict())
         assert main(["convert", str(source), str(tmp_path / "prior.safetensors")]) == 0
         prior, card = load(str(tmp_path / "prior.safetensors"))
-        assert (card.tile, card.cell, card.facts["layout"]) == (128, 2, "diffusion (UNet2DModel)")
+        assert (card.tile, card.stride, card.facts["layout"]) == (128, 2, "diffusion (UNet2DModel)")
         assert card.facts["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
         x = torch.randn(2, 1, 16, 16)
         for t in (0.1, 0.5, 0.9):
@@ -112,12 +112,12 @@ class TestDiffusionWeights:
     def test_a_volume_is_restored_with_it(self, unet, tmp_path):
         torch.save(unet.state_dict(), tmp_path / "a.pt")
         card = convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
-        mode = {"mode": "denoise", "noise": 12.0, "sampler": "em-generalist", "steps": 2}
+        mode = {"mode": "denoise", "sampler": "em-generalist", "steps": 2}
         volume = measured(tmp_path, Box((0, 0, 0), (1, 17, 19)))
         plan, voxels = restore(
             tmp_path / "run", settings(volume, restore={**mode, "prior": str(card.path)})
         )
-        assert (plan.prior["cell"], plan.prior["layout"]) == (2, "diffusion (UNet2DModel)")
+        assert (plan.prior["stride"], plan.prior["layout"]) == (2, "diffusion (UNet2DModel)")
         assert voxels.shape == (1, 17, 19) and voxels.std() > 1
 
 

@@ -14,6 +14,7 @@ from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.networks.card import resolve as resolve_card
+from emgen.networks.card import with_context
 from emgen.networks.checkpoint import load_estimator
 from emgen.networks.estimator import Estimator, tikhonov_start
 from emgen.physics.noise_model import correlated_noise
@@ -95,7 +96,7 @@ class TestInputs:
                 return super().plane(inputs, sigma)
 
         restorer = Restorer(plan)
-        restorer.__dict__["estimator"] = Spy(**SMALL, beside=3).requires_grad_(False)
+        restorer.__dict__["estimator"] = Spy(**SMALL, context=3).requires_grad_(False)
         outer = plan.grid[3].outer
         restorer.block(outer, restorer.fetch(outer, Array(y)))
         ((inputs, told),) = seen
@@ -176,8 +177,8 @@ class TestLearning:
         assert found["denoise .4"] > before["denoise .4"] + 3
         train(sections_recipe(tmp_path, steps=150), tmp_path / "parts")
         parts = train(sections_recipe(tmp_path), tmp_path / "parts")
-        assert parts.sha256 == whole.sha256 and parts.estimates == "sections"
-        assert load_estimator(str(parts.path))[0].beside == 1
+        assert parts.sha256 == whole.sha256 and parts.task == "sections"
+        assert load_estimator(str(parts.path))[0].context == 1
         assert (tmp_path / "parts" / "samples.png").stat().st_size > 1000
 
     def test_frames_without_depth_are_sections_without_neighbours(self, tmp_path):
@@ -249,5 +250,8 @@ class TestRestoration:
         card, recipe = resolve_card("emgen-sections"), read("config/prior/emgen-sections.yaml")
         assert card.architecture == recipe.architecture
         assert card.facts["steps"] == recipe.optimiser.steps
-        assert card.facts["training"]["sections"] == recipe.sections.model_dump(mode="json")
+        assert card.facts["training"]["task"] == {
+            "kind": "sections",
+            **with_context(recipe.sections.model_dump(mode="json")),
+        }
         assert not any("fib25_b" in name for name in card.facts["data"])

@@ -1,4 +1,4 @@
-"""Blocks that were tried for the CPU's network beside the one that it has, `emgen.networks.unet.Block`."""
+"""Blocks that were tried for the CPU's network beside the one that it has, `emgen.networks.unet.GatedBlock`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emgen.networks.prior import Prior
-from emgen.networks.unet import Block, PixelNorm, UNet
+from emgen.networks.prior import GatedPrior, Prior
+from emgen.networks.unet import GatedBlock, PixelNorm, UNet
 
 
 class Plain(nn.Module):
@@ -64,12 +64,12 @@ def begin_as_identity(*layers: nn.Conv2d | nn.Linear) -> None:
 
 
 def prior(
-    block: Callable[[int, int], nn.Module] = Block,
+    block: Callable[[int, int], nn.Module] = GatedBlock,
     channels: Sequence[int] = (48, 96, 192),
     layers: int = 1,
     unshuffle: int = 2,
 ) -> Prior:
     """The U-Net for CPUs with other blocks."""
-    made = Prior(channels, layers, "gated", unshuffle)
+    made = GatedPrior(channels, layers, unshuffle)
     made.unet = UNet(unshuffle**2, channels, layers, block=block)
     return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

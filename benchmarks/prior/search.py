@@ -19,7 +19,7 @@ import torch
 from designs import Normed, Plain, Wide, prior
 from torch import nn
 
-from emgen.networks.prior import Prior
+from emgen.networks.unet2d import UNet2DPrior
 from emgen.training import flow, patches
 from emgen.training.muon import Muon
 from emgen.training.recipe import Patches, SourceRecipe
@@ -47,7 +47,7 @@ FINER = (32, 64, 128, 192)
 
 # name: the network, and what differs in its training
 DESIGNS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
-    "unet2d 32-64-96": (Prior, {}),
+    "unet2d 32-64-96": (UNet2DPrior, {}),
     "plain 48-96-192": (lambda: prior(Plain), {}),
     "normed 48-96-192": (lambda: prior(Normed), {}),
     "normed 48-96-192, adam": (lambda: prior(Normed), {"muon": False, "rate": 1e-3}),

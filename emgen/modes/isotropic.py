@@ -10,7 +10,7 @@ from emgen.config.restore import NoiseSetting
 from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.modes.mode import Mode, Observation, Planned
-from emgen.networks.card import AXIAL
+from emgen.networks.card import Task
 from emgen.physics.acquisition import (
     Acquisition,
     gaussian_section,
@@ -72,7 +72,7 @@ class Isotropic(Mode):
     through_z: ClassVar[bool] = True
     planes: ClassVar[tuple[Plane, ...]] = ("xz", "yz")
     unbound_planes: ClassVar[tuple[Plane, ...]] = ("xy",)
-    estimator_task: ClassVar[str] = AXIAL
+    estimator_task: ClassVar[Task] = "axial"
     shipped_estimator: ClassVar[str] = "emgen-axial"
     learned_start: ClassVar[float] = 0.85
     learned_steps: ClassVar[int] = 6

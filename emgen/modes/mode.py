@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from emgen.config.restore import AUTO, LINEAR, NoiseSetting, Restore
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
+from emgen.networks.card import Task
 from emgen.physics.acquisition import Acquisition
 from emgen.physics.noise_model import NoiseModel
 from emgen.physics.psf import Kernel
@@ -128,7 +129,7 @@ class Mode(ABC):
     through_z: ClassVar[bool]
     planes: ClassVar[tuple[Plane, ...]]
     unbound_planes: ClassVar[tuple[Plane, ...]] = ()
-    estimator_task: ClassVar[str]
+    estimator_task: ClassVar[Task]
     shipped_estimator: ClassVar[str]
     learned_start: ClassVar[float]
     learned_steps: ClassVar[int]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from emgen.errors import EmgenError
 from emgen.modes.mode import Mode, Observation, Planned
-from emgen.networks.card import SECTIONS
+from emgen.networks.card import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,7 @@ class Sections(Mode):
 
     through_z: ClassVar[bool] = False
     planes: ClassVar[tuple[Plane, ...]] = ("xy",)
-    estimator_task: ClassVar[str] = SECTIONS
+    estimator_task: ClassVar[Task] = "sections"
     shipped_estimator: ClassVar[str] = "emgen-sections"
 
     def estimate(self, observation: Observation, networks: Networks) -> Tensor:

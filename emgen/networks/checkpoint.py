@@ -12,22 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from emgen import __version__
 from emgen.errors import EmgenError
-from emgen.networks.card import ESTIMATORS, Card, resolve
+from emgen.networks.build import Network, build
+from emgen.networks.card import Card, resolve
 from emgen.networks.estimator import Estimator
 from emgen.networks.prior import Prior
-
-Network = Prior | Estimator
-
-
-def build(architecture: dict[str, Any]) -> Network:
-    """The network that a card or a recipe describes, with random weights.
-
-    Raises:
-        TypeError, ValueError: there is no such network.
-    """
-    if architecture.get("design") in ESTIMATORS:
-        return Estimator(**{k: v for k, v in architecture.items() if k != "design"})
-    return Prior(**architecture)
 
 
 def load(name: str) -> tuple[Prior, Card]:

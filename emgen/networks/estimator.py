@@ -1,8 +1,10 @@
-"""A learned estimate of what was measured: where sampling begins, and where denoising ends.
+"""The learned estimate of sections or of what lies between them: the start of sampling, and the result of denoising.
 
-It sees a plane of what is known without it, the planes beside it, and how strongly its voxels were measured; its result
-is the mean of the plane given these, if it learnt on tissue like it. Between sections (AXIAL) the planes are xz and yz
-of the linear interpolation; in sections (SECTIONS) they are those, with what lies before and behind them.
+Input: the plane of the start (a linear interpolation, or sections by Tikhonov's estimate), its context planes, and the
+sampling density A^T 1. Output: the posterior mean of the plane, for tissue like that of its training.
+
+    task axial      isotropic restoration: planes xz and yz of the linear interpolation between sections
+    task sections   denoise, superres, deblur: planes xy, sections, their context the sections before and behind
 """
 
 from __future__ import annotations
@@ -11,75 +13,90 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from emgen.networks.prior import padded
+from emgen.networks.folding import fold, unfold
 from emgen.networks.unet import UNet
 from emgen.physics.operators import Operator
 
-DETAIL = (
-    0.2  # standard deviation, of the prior's half range, of what a section is tikhonov_start by
-)
+# Standard deviation of tissue around its linear interpolation that `tikhonov_start` assumes, in the prior's half range. The
+# shipped weights were trained on inputs made with it: another figure needs other weights.
+DETAIL = 0.2
 
 
 class Estimator(nn.Module):
-    """The mean of planes (n, 1, h, w) of any size given what was measured of them; between sections, rows lie along z.
+    """The posterior mean of planes (n, 1, h, w) of any size, given the start, its context and the sampling density.
+
+    For the task axial, rows lie along z.
 
     Args:
         channels: of each level, finest first.
         layers: residual blocks per level.
-        beside: planes that it sees on either side.
-        unshuffle: pixels folded into channels before the first level.
+        context: planes that it is given on either side.
+        unshuffle: pixels on a side that are folded into channels before the first level.
     """
 
     def __init__(
         self,
         channels: Sequence[int] = (32, 64, 128, 192),
         layers: int = 2,
-        beside: int = 2,
+        context: int = 2,
         unshuffle: int = 2,
     ) -> None:
         super().__init__()
-        self.beside, self.unshuffle = beside, unshuffle
-        self.multiple = unshuffle * 2 ** (len(channels) - 1)
-        planes = 2 * beside + 2
+        self.context = context
+        self.unshuffle, self.stride = unshuffle, unshuffle << (len(channels) - 1)
+        planes = 2 * context + 2
         self.unet = UNet(planes * unshuffle**2, channels, layers, outputs=unshuffle**2)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, inputs: Tensor, t: Tensor) -> Tensor:
-        """Planes (n, 1, h, w) of `inputs` (n, 2 * beside + 2, h, w), see `context_stack`, measured with noise (1 - t) / t; t (n,)."""
-        height, width = inputs.shape[-2:]
-        folded = functional.pixel_unshuffle(padded(inputs, self.multiple), self.unshuffle)
-        change = self.unet(folded.contiguous(memory_format=torch.channels_last), t)
-        change = functional.pixel_shuffle(change, self.unshuffle)[..., :height, :width]
-        return inputs[:, self.beside : self.beside + 1] + change
+        """The posterior mean of planes, (n, 1, h, w), in the prior's half range.
+
+        Args:
+            inputs: (n, 2 * context + 2, h, w), see `context_stack`.
+            t: (n,), 1 / (1 + sigma) for measurements with noise of standard deviation sigma (prior's half range).
+        """
+        change = self.unet(fold(inputs, self.unshuffle, self.stride), t)
+        change = unfold(change, self.unshuffle, *inputs.shape[-2:])
+        return inputs[:, self.context : self.context + 1] + change
 
     def plane(self, inputs: Tensor, sigma: float) -> Tensor:
-        """As a call, where every plane was measured with noise of standard deviation sigma."""
+        """`forward` with noise of one standard deviation sigma (prior's half range) in all planes."""
         t = 1 / (1 + sigma)
         return self.forward(inputs, torch.full((len(inputs),), t, device=inputs.device))
 
 
-def context_stack(start: Tensor, cover: Tensor, beside: int, wanted: slice = slice(None)) -> Tensor:
-    """What an `Estimator` is given, (planes, 2 * beside + 2, z, width).
+def context_stack(
+    start: Tensor, sampling_density: Tensor, context: int, planes: slice = slice(None)
+) -> Tensor:
+    """Inputs of an `Estimator`, (planes, 2 * context + 2, rows, columns): every plane with its context and density.
 
-    start: linear interpolation (z, planes, width), or sections (y, planes, width) as `tikhonov_start` has them.
-    cover: A^T 1, how much of each voxel was measured: 1 in a measured section, 1 / factor in an average, 0 in none;
-    in sections the operator's `response_norm` with which all were measured, 0 where they were lost.
-    wanted: which planes, all by default.
-    At the ends the outermost plane stands for those that are not there.
+    Where context planes lie beyond the ends, the outermost plane stands for them.
+
+    Args:
+        start: (rows, planes, columns), in the prior's half range: linear interpolation with z as rows, or sections as
+            `tikhonov_start` gives them with y as rows.
+        sampling_density: A^T 1, shape of start: how much of each voxel was measured. Between sections 1 in a measured
+            section, 1 / factor in an average, 0 in none; within sections the operator's `response_norm`, 0 in
+            missing ones.
+        context: planes on either side.
+        planes: which planes to make inputs for, all by default.
     """
     count = start.shape[1]
-    place = torch.arange(count, device=start.device)[wanted]
-    planes = [
-        start.index_select(1, (place + k).clamp(0, count - 1)) for k in range(-beside, beside + 1)
+    place = torch.arange(count, device=start.device)[planes]
+    stack = [
+        start.index_select(1, (place + k).clamp(0, count - 1)) for k in range(-context, context + 1)
     ]
-    return torch.stack([*planes, cover[:, wanted]]).permute(2, 0, 1, 3)
+    return torch.stack([*stack, sampling_density[:, planes]]).permute(2, 0, 1, 3)
 
 
 def tikhonov_start(start: Tensor, y: Tensor, A: Operator, sigma: float) -> Tensor:
-    """The start brought to what was measured, as far as noise sigma lets that be trusted: Tikhonov's estimate.
+    """Tikhonov's estimate around a start: argmin over x of |A x - y|^2 / sigma^2 + |x - start|^2 / DETAIL^2.
 
-    argmin over x of |A x - y|^2 / sigma^2 + |x - start|^2 / DETAIL^2
+    Args:
+        start: the operator's output shape, in the prior's half range.
+        y: what was measured, in the prior's half range.
+        A: how it was measured.
+        sigma: standard deviation of y's noise, in the prior's half range.
     """
     return A.prox(start, y, (sigma / DETAIL) ** 2)

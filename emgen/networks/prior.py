@@ -1,94 +1,56 @@
-"""The network: a U-Net, ours or diffusers' UNet2DModel, as velocity(x, t) on planes of any size."""
+"""The flow-matching prior: a U-Net as the velocity v(x, t) of planes of any size.
+
+Two designs: `GatedPrior` here, the shipped one, fast on CPUs; `emgen.networks.unet2d.UNet2DPrior`, diffusers'
+UNet2DModel, in a module of its own, because importing diffusers takes longer than restoring a block.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from diffusers import UNet2DModel
 from torch import Tensor, nn
-from torch.nn import functional
 
-from emgen.networks.unet import PixelNorm, UNet
+from emgen.networks.folding import fold, unfold
+from emgen.networks.unet import UNet
 from emgen.sampling import diffusion
 
-TIME_SCALE = 1000.0  # UNet2DModel expects diffusion steps
+TIME_SCALE = float(diffusion.STEPS)  # UNet2DModel counts time in the steps of DDPM, from 0 to 1000
+
+Predicts = Literal["velocity", "noise"]
 
 
 class Prior(nn.Module):
-    """A velocity on stacks of planes (n, 1, h, w) of any size.
+    """What the designs share: planes are folded for the U-Net, and what it predicts becomes a velocity.
+
+    x is in units of half the grey-value range, -1 to 1; t runs from 0 (noise) to 1 (data).
 
     Args:
-        channels: of each level, finest first.
-        layers: residual blocks per level.
-        design: "unet2d" is diffusers' UNet2DModel, to which all that follows but `unshuffle` applies; "gated" is
-            `emgen.networks.unet.UNet`, faster on a CPU.
-        unshuffle: pixels folded into channels before the first level; 2 costs a quarter of 1.
-        norm: "pixel" makes the network local; "group" is diffusers' own.
-        attention: levels with self-attention; they tie a plane's pixels together, so give such a
-            network tiles of the size it was trained on.
-        dropout: while training.
-        predicts: "velocity", or "noise" as a diffusion model does, which becomes a velocity by
-            `emgen.sampling.diffusion`.
-        time_scale: what the time is multiplied by; not used where noise is predicted.
-        options: further arguments of UNet2DModel.
+        unet: the network on folded planes.
+        levels: of the U-Net, each half as fine as the one before.
+        unshuffle: pixels on a side that are folded into channels before the first level; 2 costs a quarter of 1.
+        predicts: "velocity", or "noise" as a diffusion model does, which becomes a velocity by `emgen.sampling.diffusion`.
+        time_scale: what the U-Net's time is divided by where noise is predicted, and multiplied by in UNet2DModel.
+
+    Raises:
+        ValueError: it predicts something else.
     """
 
     def __init__(
         self,
-        channels: Sequence[int] = (32, 64, 96),
-        layers: int = 1,
-        design: Literal["unet2d", "gated"] = "unet2d",
+        unet: nn.Module,
+        levels: int,
         unshuffle: int = 2,
-        norm: Literal["pixel", "group"] = "pixel",
-        attention: Sequence[int] = (),
-        dropout: float = 0.0,
-        predicts: Literal["velocity", "noise"] = "velocity",
+        predicts: Predicts = "velocity",
         time_scale: float = TIME_SCALE,
-        options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if norm not in ("pixel", "group"):
-            raise ValueError(f'norm must be "pixel" or "group", not {norm!r}')
-        if design not in ("unet2d", "gated"):
-            raise ValueError(f'design must be "unet2d" or "gated", not {design!r}')
-        levels = range(len(channels))
-        if not set(attention) <= set(levels):
-            raise ValueError(f"attention must name levels below {len(channels)}, not {attention}")
-        self.unshuffle = unshuffle
-        self.multiple = unshuffle * 2 ** (len(channels) - 1)
         if predicts not in ("velocity", "noise"):
             raise ValueError(f'predicts must be "velocity" or "noise", not {predicts!r}')
-        self.design, self.predicts, self.time_scale = design, predicts, time_scale
-        if design == "gated":
-            if norm != "pixel" or attention or dropout or options:
-                raise ValueError('design "gated" has no group norm, attention, dropout or options')
-            self.unet: Any = UNet(unshuffle**2, channels, layers)
-            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            return
-        unet: Any = UNet2DModel(
-            **{
-                "in_channels": unshuffle**2,
-                "out_channels": unshuffle**2,
-                "layers_per_block": layers,
-                "block_out_channels": tuple(channels),
-                "down_block_types": tuple(
-                    "AttnDownBlock2D" if i in attention else "DownBlock2D" for i in levels
-                ),
-                "up_block_types": tuple(
-                    "AttnUpBlock2D" if i in attention else "UpBlock2D" for i in reversed(levels)
-                ),
-                "add_attention": bool(attention),
-                "norm_num_groups": math.gcd(32, *channels),
-                "dropout": dropout,
-                **(options or {}),
-            }
-        )
-        if norm == "pixel":
-            _replace_group_norms(unet)
-        self.unet = unet
+        self.unet: Any = unet
+        self.unshuffle, self.stride = unshuffle, unshuffle << (levels - 1)
+        self.predicts, self.time_scale = predicts, time_scale
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -106,30 +68,29 @@ class Prior(nn.Module):
         return self.forward(x, torch.full((len(x),), t, dtype=torch.float32, device=device))
 
     def _prediction(self, x: Tensor, t: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        folded = functional.pixel_unshuffle(padded(x, self.multiple), self.unshuffle)
-        folded = folded.contiguous(memory_format=torch.channels_last)
-        if self.design == "gated":
-            found: Tensor = self.unet(folded, t)
-        else:
-            found = self.unet(folded, t * self.time_scale).sample
-        return functional.pixel_shuffle(found, self.unshuffle)[..., :height, :width]
+        folded = fold(x, self.unshuffle, self.stride)
+        return unfold(self._on_folded(folded, t), self.unshuffle, *x.shape[-2:])
+
+    def _on_folded(self, folded: Tensor, t: Tensor) -> Tensor:
+        prediction: Tensor = self.unet(folded, t)
+        return prediction
 
 
-def _replace_group_norms(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, nn.GroupNorm):
-            setattr(module, name, PixelNorm(child.num_channels))
-        else:
-            _replace_group_norms(child)
+class GatedPrior(Prior):
+    """A prior with `emgen.networks.unet.UNet`: no attention and no statistics of planes, fast on CPUs.
 
+    Args:
+        channels: of each level, finest first.
+        layers: blocks per level.
+        unshuffle, predicts: see `Prior`.
+    """
 
-def padded(x: Tensor, multiple: int) -> Tensor:
-    """Mirrored at the bottom and the right up to whole multiples, also where it is smaller than the mirror image."""
-    for axis in (-2, -1):
-        length = x.shape[axis]
-        missing = -length % multiple
-        if missing:
-            index = torch.arange(length + missing, device=x.device) % max(2 * length - 2, 1)
-            x = x.index_select(axis, torch.where(index < length, index, 2 * length - 2 - index))
-    return x
+    def __init__(
+        self,
+        channels: Sequence[int] = (32, 64, 96),
+        layers: int = 1,
+        unshuffle: int = 2,
+        predicts: Predicts = "velocity",
+    ) -> None:
+        unet = UNet(unshuffle**2, channels, layers)
+        super().__init__(unet, len(channels), unshuffle, predicts)

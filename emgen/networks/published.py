@@ -1,12 +1,6 @@
 """Published weights of EM Generalist, as a prior: `emgen convert`.
 
-Two layouts are known, and told apart by their keys:
-
-- flow: torchcfm's UNetModelWrapper (the U-Net of Dhariwal and Nichol, arXiv 2105.05233), which has the same layers as
-  diffusers' UNet2DModel under other names, and one matrix for queries, keys and values;
-- diffusion: UNet2DModel itself, which predicts the noise.
-
-Pickles are read with `weights_only=True`: tensors, and nothing that could run.
+The layouts that can be read are those of `emgen.networks.layouts`, told apart by their keys. Pickles are read with `weights_only=True`: tensors, and nothing that could run.
 """
 
 from __future__ import annotations
@@ -25,19 +19,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from emgen.errors import EmgenError
+from emgen.networks import layouts
 from emgen.networks.card import PICKLES, Card
 from emgen.networks.checkpoint import save
-from emgen.networks.prior import Prior
+from emgen.networks.layouts import Weights
+from emgen.networks.unet2d import UNet2DPrior
 
-HEAD = 64  # channels of an attention head of the flow network; shapes do not tell
 CONTAINERS = ("ema_model", "ema", "model", "state_dict", "net_model")  # the average comes first
 WRAPPERS = re.compile(r"^(module\.|ema_)+")  # DataParallel, running average
 FOLDER = "diffusion_pytorch_model.safetensors"  # as diffusers writes it, with config.json beside it
 NETWORKS = ("diffusers.", "torch.nn.", "torchcfm.")  # where the classes of a whole network are
-DIFFUSION = {"norm_eps": 1e-6, "downsample_padding": 0, "flip_sin_to_cos": False, "freq_shift": 1}
-FLOW = {"norm_eps": 1e-5, "downsample_padding": 1, "flip_sin_to_cos": True, "freq_shift": 0}
-
-Weights = dict[str, Tensor]
 
 
 def convert(source: Path, target: Path, name: str | None = None) -> Card:
@@ -60,19 +51,11 @@ def convert(source: Path, target: Path, name: str | None = None) -> Card:
         raise EmgenError(f"there is no folder {target.parent}; make it, or choose another target")
     source = source / FOLDER if source.is_dir() else source
     weights = {WRAPPERS.sub("", key): value for key, value in _read(source).items()}
-    if "input_blocks.0.0.weight" in weights:
-        layout, known = "flow (torchcfm UNetModelWrapper)", _flow
-    elif "conv_in.weight" in weights:
-        layout, known = "diffusion (UNet2DModel)", _diffusion
-    else:
-        raise EmgenError(
-            f"{source} has none of the known layouts: expected input_blocks.0.0.weight (torchcfm UNetModelWrapper) or "
-            f"conv_in.weight (diffusers UNet2DModel), found {', '.join(sorted(weights)[:3]) or 'nothing'}, …"
-        )
+    layout, read = _layout(source, weights)
     try:
-        architecture, found = known(weights)
-        prior = Prior(**architecture)
-        _fill(prior, found)
+        architecture, renamed = read(weights)
+        prior = UNet2DPrior(**architecture)
+        _fill(prior, renamed)
         _check_settings(prior, source)
     except (ValueError, TypeError, RuntimeError) as error:
         raise EmgenError(f"{source} looks like {layout}, but does not fit: {error}") from None
@@ -89,25 +72,37 @@ def convert(source: Path, target: Path, name: str | None = None) -> Card:
         raise EmgenError(f"{target} cannot be written: {error}") from None
 
 
+def _layout(source: Path, weights: Weights) -> tuple[str, layouts.Layout]:
+    """The layout of a checkpoint, in words and as what reads it."""
+    if "input_blocks.0.0.weight" in weights:
+        return "flow (torchcfm UNetModelWrapper)", layouts.flow
+    if "conv_in.weight" in weights:
+        return "diffusion (UNet2DModel)", layouts.diffusion
+    raise EmgenError(
+        f"{source} has none of the known layouts: expected input_blocks.0.0.weight (torchcfm UNetModelWrapper) or "
+        f"conv_in.weight (diffusers UNet2DModel), found {', '.join(sorted(weights)[:3]) or 'nothing'}, …"
+    )
+
+
 def _read(source: Path) -> Weights:
     """The state dict in a file, the running average where there is one."""
     if not source.is_file():
         raise EmgenError(f"there is no checkpoint at {source}")
     try:
         if source.suffix in PICKLES:
-            found: Any = torch.load(source, map_location="cpu", weights_only=True)
+            content: Any = torch.load(source, map_location="cpu", weights_only=True)
         else:
-            found = load_file(source)
+            content = load_file(source)
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to say
         raise EmgenError(_refusal(source, error)) from None
     for container in CONTAINERS:
-        if isinstance(found, Mapping) and isinstance(found.get(container), Mapping):
-            found = found[container]
-    if not isinstance(found, Mapping):
+        if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
+            content = content[container]
+    if not isinstance(content, Mapping):
         raise EmgenError(
-            f"{source} holds a {type(found).__name__}; expected a state dict of tensors"
+            f"{source} holds a {type(content).__name__}; expected a state dict of tensors"
         )
-    return {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
 
 
 def _refusal(source: Path, error: Exception) -> str:
@@ -122,12 +117,12 @@ def _refusal(source: Path, error: Exception) -> str:
             f'tensors out and convert {tensors}: python -c "import torch; torch.save(torch.load({str(source)!r}, '
             f"map_location='cpu', weights_only=False).state_dict(), {str(tensors)!r})\""
         )
-    known = isinstance(error, pickle.UnpicklingError) or not str(error)
-    reason = "it is no pickle of tensors" if known else str(error).splitlines()[0]
+    unpickling = isinstance(error, pickle.UnpicklingError) or not str(error)
+    reason = "it is no pickle of tensors" if unpickling else str(error).splitlines()[0]
     return f"{source} is not a checkpoint, or damaged: {reason}"
 
 
-def _fill(prior: Prior, weights: Weights) -> None:
+def _fill(prior: UNet2DPrior, weights: Weights) -> None:
     """Give a network all of its weights; raises `ValueError` unless each has its place and shape."""
     expected = {key.removeprefix("unet."): value for key, value in prior.state_dict().items()}
     wrong = [
@@ -144,7 +139,7 @@ def _fill(prior: Prior, weights: Weights) -> None:
     prior.load_state_dict({f"unet.{key}": value.float() for key, value in weights.items()})
 
 
-def _check_settings(prior: Prior, source: Path) -> None:
+def _check_settings(prior: UNet2DPrior, source: Path) -> None:
     """Settings that shapes do not tell; raises `ValueError` where the source's folder says others."""
     path = source.with_name("config.json")
     if source.name != FOLDER or not path.exists():
@@ -157,114 +152,3 @@ def _check_settings(prior: Prior, source: Path) -> None:
     ]
     if different:
         raise ValueError(f"{path} says that {'; '.join(different[:4])}")
-
-
-def _diffusion(weights: Weights) -> tuple[dict[str, Any], Weights]:
-    levels = _count(weights, r"down_blocks\.(\d+)\.")
-    _expect(weights, [f"down_blocks.{i}.resnets.0.conv1.weight" for i in range(max(levels, 1))])
-    attention = [i for i in range(levels) if f"down_blocks.{i}.attentions.0.to_q.weight" in weights]
-    architecture = {
-        "channels": [
-            len(weights[f"down_blocks.{i}.resnets.0.conv1.weight"]) for i in range(levels)
-        ],
-        "layers": _count(weights, r"down_blocks\.0\.resnets\.(\d+)\."),
-        "unshuffle": 1,
-        "norm": "group",
-        "attention": attention,
-        "predicts": "noise",
-        "options": {**DIFFUSION, "add_attention": "mid_block.attentions.0.to_q.weight" in weights},
-    }
-    return architecture, weights
-
-
-def _flow(weights: Weights) -> tuple[dict[str, Any], Weights]:
-    """UNet2DModel's names for the layers of the other network, which come in the same order."""
-    count = _count(weights, r"input_blocks\.(\d+)\.")
-    halvings = [k for k in range(count) if f"input_blocks.{k}.0.op.weight" in weights]
-    layers = (halvings[0] if halvings else count) - 1
-    levels = len(halvings) + 1
-    if count != levels * (layers + 1) or "middle_block.1.qkv.weight" not in weights:
-        raise ValueError(
-            "expected levels of equal depth and attention in the middle; "
-            f"found {count} input blocks, halvings at {halvings}"
-        )
-    names = {"time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2"}
-    names |= {"input_blocks.0.0": "conv_in", "out.0": "conv_norm_out", "out.2": "conv_out"}
-    residuals = {"middle_block.0": "mid_block.resnets.0", "middle_block.2": "mid_block.resnets.1"}
-    attentions = {"middle_block.1": "mid_block.attentions.0"}
-    for level in range(levels):
-        for j in range(layers):
-            place = f"input_blocks.{1 + level * (layers + 1) + j}"
-            residuals[f"{place}.0"] = f"down_blocks.{level}.resnets.{j}"
-            attentions[f"{place}.1"] = f"down_blocks.{level}.attentions.{j}"
-        if level < levels - 1:
-            halving = f"input_blocks.{(level + 1) * (layers + 1)}.0.op"
-            names[halving] = f"down_blocks.{level}.downsamplers.0.conv"
-        for j in range(layers + 1):
-            place = f"output_blocks.{level * (layers + 1) + j}"
-            residuals[f"{place}.0"] = f"up_blocks.{level}.resnets.{j}"
-            attentions[f"{place}.1"] = f"up_blocks.{level}.attentions.{j}"
-            for behind in (1, 2):  # the attention, where there is one
-                names[f"{place}.{behind}.conv"] = f"up_blocks.{level}.upsamplers.0.conv"
-    inner = {
-        "in_layers.0": "norm1",
-        "in_layers.2": "conv1",
-        "emb_layers.1": "time_emb_proj",
-        "out_layers.0": "norm2",
-        "out_layers.3": "conv2",
-        "skip_connection": "conv_shortcut",
-    }
-    for old, new in residuals.items():
-        names |= {f"{old}.{a}": f"{new}.{b}" for a, b in inner.items()}
-    names |= {f"{old}.norm": f"{new}.group_norm" for old, new in attentions.items()}
-    found: Weights = {}
-    for key, value in weights.items():
-        module, part = key.rsplit(".", 1)
-        owner, _, last = module.rpartition(".")
-        if owner in attentions and last == "qkv":
-            found |= _split(value, attentions[owner], part)
-        elif owner in attentions and last == "proj_out":
-            found[f"{attentions[owner]}.to_out.0.{part}"] = value.reshape(value.shape[:2])
-        else:
-            found[f"{names.get(module, module)}.{part}"] = value
-    firsts = [
-        f"input_blocks.{1 + level * (layers + 1)}.0.in_layers.2.weight" for level in range(levels)
-    ]
-    _expect(weights, firsts)
-    architecture = {
-        "channels": [len(weights[first]) for first in firsts],
-        "layers": layers,
-        "unshuffle": 1,
-        "norm": "group",
-        "attention": [
-            level
-            for level in range(levels)
-            if f"input_blocks.{1 + level * (layers + 1)}.1.qkv.weight" in weights
-        ],
-        "time_scale": 1.0,
-        "options": {**FLOW, "add_attention": True, "attention_head_dim": HEAD},
-    }
-    return architecture, found
-
-
-def _split(value: Tensor, owner: str, part: str) -> Weights:
-    """Queries, keys and values, which lie beside each other head by head."""
-    channels = len(value) // 3
-    if channels % HEAD:
-        raise ValueError(f"expected attention in heads of {HEAD} channels, found {channels}")
-    heads = value.reshape(channels // HEAD, 3, HEAD, *value.shape[1:2])
-    return {
-        f"{owner}.to_{name}.{part}": heads[:, i].reshape(channels, *value.shape[1:2]).clone()
-        for i, name in enumerate("qkv")
-    }
-
-
-def _count(weights: Weights, pattern: str) -> int:
-    found = [int(match[1]) for match in (re.match(pattern, key) for key in weights) if match]
-    return max(found, default=-1) + 1
-
-
-def _expect(weights: Weights, keys: list[str]) -> None:
-    missing = [key for key in keys if key not in weights]
-    if missing:
-        raise ValueError(f"{', '.join(missing[:4])} missing")

@@ -75,9 +75,9 @@ class Networks:
 
     @property
     def faintest_noise(self) -> float:
-        """The least noise that the estimator learnt to remove, in half ranges."""
+        """The least noise that the estimator learnt to remove, in the prior's half range."""
         assert self.estimator is not None
-        return float(self.estimator[1].facts["training"]["sections"]["noise"][0])
+        return self.estimator[1].faintest_noise
 
     def load(self) -> None:
         """Read the weights now, and not when the first block needs them."""
@@ -117,7 +117,7 @@ class Networks:
             with self._autocast():
                 return self._batched(lambda part: network.plane(part, sigma), inputs).float()
 
-        inputs = context_stack(start, density, network.beside, selected)
+        inputs = context_stack(start, density, network.context, selected)
         parts = inputs.split(tiles_per_call(batch, *inputs.shape[2:]))
         return torch.cat(list(in_threads(call, parts, workers)))[:, 0].transpose(0, 1)
 

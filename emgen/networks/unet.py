@@ -57,7 +57,7 @@ class Time(nn.Module):
         return features
 
 
-class Block(nn.Module):
+class GatedBlock(nn.Module):
     """A gate instead of a nonlinearity: x + down(a * b), where a and b are depthwise convolutions of up(norm(x)).
 
     The block of NAFNet (Chen et al., ECCV 2022, arXiv 2204.04676) without its attention over the whole plane, and
@@ -102,14 +102,14 @@ class UNet(nn.Module):
         channels: Sequence[int],
         blocks: int = 1,
         width: int = 128,
-        block: Callable[[int, int], nn.Module] = Block,
+        block: Callable[[int, int], nn.Module] = GatedBlock,
         outputs: int | None = None,
     ) -> None:
         super().__init__()
 
         def levels() -> nn.ModuleList:
             return nn.ModuleList(
-                nn.ModuleList(block(each, width) for _ in range(blocks)) for each in channels
+                nn.ModuleList(block(count, width) for _ in range(blocks)) for count in channels
             )
 
         pairs = list(itertools.pairwise(channels))

@@ -132,13 +132,13 @@ class Plan:
         A network then sees every voxel at the same place in its coarsest pixel, wherever blocks begin.
         """
         networks = [card for card in (self.prior, self.estimator) if card]
-        strides = self.mode.strides(math.lcm(*(int(card["cell"]) for card in networks)))
+        strides = self.mode.strides(math.lcm(*(int(card["stride"]) for card in networks)))
         return Box(zyx([a - a % n for a, n in zip(outer.start, strides, strict=True)]), outer.stop)
 
     @property
     def estimator_context(self) -> int:
         """Sections on either side that the estimator sees; 0 without one."""
-        return int(self.estimator["beside"]) if self.estimator else 0
+        return int(self.estimator["context"]) if self.estimator else 0
 
     def context_box(self, box: Box) -> Box:
         """`box`, grown along z by the context sections of the estimator where the mode works section by section."""

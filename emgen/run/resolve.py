@@ -15,7 +15,7 @@ from emgen.config.restore import LINEAR
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize, Zyx
 from emgen.modes import Mode, mode
-from emgen.networks.card import AXIAL, SECTIONS, Card
+from emgen.networks.card import Card
 from emgen.networks.card import resolve as resolve_card
 from emgen.physics.psf import Kernel
 from emgen.volumes.grid import Grid
@@ -122,7 +122,7 @@ class RunSpec:
         """Sections on either side of a block that are read and held for the estimator."""
         if self.estimator is None or self.mode.through_z:
             return 0
-        return int(self.estimator.architecture["beside"])
+        return self.estimator.context
 
     def memory_mb(self, threads: int) -> int:
         """Memory that a restore job with so many threads may need, in MB: the one place where it is projected."""
@@ -190,21 +190,21 @@ def _refuse_unfit_reference(config: Config, shape: Zyx, measured_shape: Zyx, sca
 
 def _networks(config: Config, mode: Mode) -> tuple[Card, Card | None]:
     prior = resolve_card(config.restore.prior)
-    if prior.estimates:
+    if prior.task != "prior":
         raise EmgenError(
             f"restore.prior: {prior.path} is no prior, but a learned estimate; give it as restore.estimator"
         )
     if mode.estimator_name is None:
         return prior, None
     estimator = resolve_card(mode.estimator_name)
-    if estimator.estimates != mode.estimator_task:
+    if estimator.task != mode.estimator_task:
         kinds = {
-            None: "is a prior; give it as restore.prior",
-            AXIAL: "interpolates between sections, for mode: isotropic",
-            SECTIONS: "estimates sections from themselves, for modes other than isotropic",
+            "prior": "is a prior; give it as restore.prior",
+            "axial": "interpolates between sections, for mode: isotropic",
+            "sections": "estimates sections from themselves, for modes other than isotropic",
         }
         raise EmgenError(
-            f"restore.estimator: {estimator.path} {kinds[estimator.estimates]}; mode: {config.restore.mode} needs one for "
+            f"restore.estimator: {estimator.path} {kinds[estimator.task]}; mode: {config.restore.mode} needs one for "
             f"it, or begins from linear interpolation: `estimator: {LINEAR}`"
         )
     return prior, estimator

@@ -28,7 +28,7 @@ class Dataset(BaseModel):
         sample, pixel_size, equipment, source: as the table prints them.
         use: of the row in the paper.
         format: what the archive delivers.
-        reader: what opens it, by its name below `emgen`.
+        reader: module of `emgen.volumes.sources` that opens it, or "ome-zarr", which needs no import.
         open: a location as it is given to emgen, after the download where there is one.
         inside: the data set within a container.
         voxel_size_nm: (z, y, x) of what `source` delivers; None where it could not be seen.
@@ -45,13 +45,7 @@ class Dataset(BaseModel):
     use: Literal["training", "test"]
     source: Text
     format: Text
-    reader: Literal[
-        "sources.containers.open_n5",
-        "sources.containers.open_url",
-        "sources.images.open_folder",
-        "sources.images.open_tiff",
-        "volume.Volume.open",
-    ]
+    reader: Literal["n5", "ome-zarr", "precomputed", "sections", "tiff"]
     open: Text
     inside: Text | None = None
     voxel_size_nm: tuple[Nanometres, Nanometres, Nanometres] | None = None

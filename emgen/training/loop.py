@@ -248,7 +248,7 @@ def estimation(recipe: Recipe) -> Any:
 def _architecture(recipe: Recipe, initial: Card | None) -> dict[str, Any]:
     """Of weights of the same kind to begin with, else of the recipe; `EmgenError` where both say, and differ."""
     wanted: dict[str, Any] = json.loads(json.dumps(recipe.architecture))
-    if initial is None or initial.estimates != recipe.design:
+    if initial is None or initial.task != (recipe.design or "prior"):
         return wanted
     given = initial.architecture
     differ = [f"{k} {v} here, {given[k]} there" for k, v in wanted.items() if given.get(k, v) != v]

@@ -16,7 +16,6 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize
-from emgen.networks.card import AXIAL, SECTIONS
 from emgen.training.datasets import Dataset, lookup
 from emgen.training.tasks.settings import MARGIN, Interpolation, Part, Positive, Sections
 
@@ -257,7 +256,7 @@ class Recipe(Part):
     @property
     def judged(self) -> str:
         """What held-out tissue is used for."""
-        return self.learnt if self.estimation else "denoise"
+        return self.design or "denoise"
 
     @property
     def learnt(self) -> str:
@@ -269,12 +268,12 @@ class Recipe(Part):
         """What the network is made of, as a card says it."""
         if self.estimation is None:
             return self.network
-        return {"design": self.design, "beside": self.estimation.beside, **self.network}
+        return {"design": self.design, "context": self.estimation.beside, **self.network}
 
     @property
     def design(self) -> str | None:
         """Of an estimator, as its card says it; None of a prior."""
-        return AXIAL if self.interpolation else SECTIONS if self.sections else None
+        return "axial" if self.interpolation else "sections" if self.sections else None
 
     @property
     def depth(self) -> int:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from emgen.errors import EmgenError
-from emgen.networks.checkpoint import Network, build
+from emgen.networks.build import Network, build
 from emgen.training.muon import Muon, is_kernel
 from emgen.training.recipe import Optimiser, Recipe
 
