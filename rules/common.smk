@@ -29,7 +29,8 @@ try:
     CONFIG = parse_settings(config)
     RUN = f"results/{CONFIG.run}"
     SPEC = resolve(CONFIG)
-    refuse_other_settings(SPEC, Path(RUN))
+    # in a module of another workflow, Snakemake puts the `prefix:` before every path of a rule, and of no other
+    refuse_other_settings(SPEC, Path(workflow.modifier.path_modifier.replace_prefix(RUN)))
 except EmgenError as error:
     raise WorkflowError(str(error)) from None
 
