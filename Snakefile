@@ -2,8 +2,7 @@
 #
 #   input.ome.zarr -> plan -> restore (job 0..N, one GPU each) -> stitch (job 0..N) -> restored.ome.zarr
 #                          -> calibrate (several samples)             -> pyramid
-#                                                                     -> image, fsc, seams, consistency,
-#                                                                        segmentation -> report
+#                                                                     -> one rule a metric -> report
 #
 # Settings: config/config.yaml describes every key; give your own with --configfile my.yaml.
 # Apart from any volume, `snakemake train_prior --config recipe=FILE` trains a prior (rules/prior.smk), and
