@@ -28,7 +28,6 @@ PACKAGES = (
     "scikit-image",
     "dask",
     "bioimage-cpp",
-    "python-elf",
 )
 
 

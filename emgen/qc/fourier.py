@@ -9,7 +9,7 @@ Sums are kept per shell and per sector, never ratios, so tiles of one volume add
 lie in physical frequency (1/nm): neither cubes nor isotropic voxels are needed.
 
 FSC does not see linear filtering: an over-smoothed volume has a perfect curve. It is reported
-together with PSNR, SSIM and the power ratio of `emgen.qc.image`, which do see it.
+together with the power ratio of this module, PSNR and SSIM, which do see it.
 
 Correlation: Harauz and van Heel, Optik 73 (1986). Thresholds: 0.5 against a reference, 0.143
 between two independent halves (Rosenthal and Henderson, J. Mol. Biol. 333, 2003).
@@ -25,30 +25,36 @@ from typing import Literal
 import numpy as np
 import scipy.fft
 import scipy.ndimage
-from scipy.signal.windows import hann
-from skimage.registration import phase_cross_correlation
 
 from emgen.geometry import VoxelSize, Zyx, zyx
 
 Sector = Literal["spherical", "axial", "lateral"]
 SECTORS: tuple[Sector, ...] = ("spherical", "axial", "lateral")
+# Angles from the z axis. Narrow enough to tell z from the plane, wide enough for hundreds of
+# coefficients a shell in a tile of 64 voxels.
 AXIAL_DEGREES = 20.0
 LATERAL_DEGREES = 70.0
 
-# A shift below the first number is not worth an interpolation; one beyond the second is not a
-# matter of sampling but of a wrong pair of volumes, and is reported rather than repaired.
-SMALLEST_SHIFT = 0.05
-LARGEST_SHIFT = 3.0
+# In voxels. A shift of at most the first is what phase correlation resolves (1/20 voxel) and not worth
+# an interpolation; one from the second on is not a matter of sampling but of a wrong pair of volumes,
+# and is reported rather than repaired.
+MIN_SHIFT = 0.05
+MAX_SHIFT = 3.0
 
-# Fewer coefficients than these correlate by chance: the first axial shells of a single tile.
-SMALLEST_SHELL = 8
+# Fewer coefficients correlate by chance, with a standard deviation above 1 / sqrt(8) = 0.35: the first
+# axial shells of a single tile.
+MIN_COEFFICIENTS = 8
 
 
 @dataclass(frozen=True)
 class Registration:
     """The shift that brings the second volume onto the first.
 
-    `voxels` and `nm` are (z, y, x); `applied` says whether `align` acts on it, `reason` why.
+    Attributes:
+        voxels: along (z, y, x).
+        nm: the same in nanometres.
+        applied: whether `align` shifts by it.
+        reason: why, or why not.
     """
 
     voxels: tuple[float, float, float]
@@ -61,13 +67,19 @@ class Registration:
 class ShellSums:
     """Sums over the Fourier coefficients of two windowed volumes, per sector and shell.
 
-    The arrays are (sectors, shells), the sectors in the order of `SECTORS`; shell k holds the
-    frequencies nearest to k * width. `cross` is the sum of Re(A B*), `power_a` and `power_b` those
-    of |A|^2 and |B|^2, `count` the coefficients (both members of a Friedel pair).
+    Arrays are (sectors, shells), the sectors in the order of `SECTORS`.
+
+    Attributes:
+        voxel: size of both volumes' voxels.
+        width: of a shell in 1/nm; shell k holds the frequencies nearest to k * width.
+        cross: sum of Re(A B*).
+        power_a: sum of |A|^2, the first volume (the reference, if one is).
+        power_b: sum of |B|^2.
+        count: coefficients, both members of a Friedel pair.
     """
 
     voxel: VoxelSize
-    width: float  # 1/nm
+    width: float
     cross: np.ndarray
     power_a: np.ndarray
     power_b: np.ndarray
@@ -95,7 +107,12 @@ class ShellSums:
 class FscCurve:
     """Correlation against frequency in one sector; shells of too few coefficients are left out.
 
-    `frequency` in 1/nm up to `nyquist`, `correlation` in [-1, 1], `n` coefficients per shell.
+    Attributes:
+        sector: directions that count.
+        frequency: of the shells in 1/nm, up to `nyquist`.
+        correlation: in [-1, 1].
+        n: coefficients per shell.
+        nyquist: the highest frequency (1/nm) that every direction of the sector resolves.
     """
 
     sector: Sector
@@ -109,8 +126,12 @@ class FscCurve:
 class Resolution:
     """Where a curve first falls below a threshold.
 
-    `value_nm` is the period there. `at_nyquist`: it never falls, so the value is the two-voxel
-    limit and the resolution is that or better. None: no value can be given, and `reason` says why.
+    Attributes:
+        threshold: a correlation.
+        value_nm: the period there; None where no value can be given.
+        at_nyquist: the curve never falls below, so the value is the two-voxel limit, and the
+            resolution that or better.
+        reason: why there is no value, or what the value is.
     """
 
     threshold: float
@@ -120,9 +141,17 @@ class Resolution:
 
 
 def register(a: np.ndarray, b: np.ndarray, voxel: VoxelSize) -> Registration:
-    """The shift of `b` against `a`, both (z, y, x), to about 0.05 voxel, by phase correlation.
+    """Find the shift that brings `b` onto `a` by phase correlation, to about 0.05 voxel.
 
     Guizar-Sicairos et al., Optics Letters 33 (2008), as in scikit-image.
+
+    Args:
+        a: (z, y, x), the reference.
+        b: of the same shape.
+        voxel: size of both volumes' voxels.
+
+    Raises:
+        ValueError: the shapes differ or are not (z, y, x).
     """
     _check_pair(a, b)
     if _is_flat(a) or _is_flat(b):
@@ -130,16 +159,16 @@ def register(a: np.ndarray, b: np.ndarray, voxel: VoxelSize) -> Registration:
         return Registration(still, still, False, "a volume without contrast cannot be registered")
     coarse = _phase_shift(a, b)
     whole = np.rint(coarse)
-    if np.abs(coarse).max() < LARGEST_SHIFT and whole.any():
+    if np.abs(coarse).max() < MAX_SHIFT and whole.any():
         # The window, at the same place in both, draws the peak towards zero: look again from near.
         coarse = whole + _phase_shift(*_shared(a, b, whole))
     z, y, x = (float(shift) + 0.0 for shift in coarse)
     nm = (z * voxel.z, y * voxel.y, x * voxel.x)
     largest = max(abs(z), abs(y), abs(x))
-    if largest <= SMALLEST_SHIFT:
-        return Registration((z, y, x), nm, False, f"at most {SMALLEST_SHIFT} voxel")
-    if largest >= LARGEST_SHIFT:
-        reason = f"{LARGEST_SHIFT:g} voxels or more: not a shift of sampling"
+    if largest <= MIN_SHIFT:
+        return Registration((z, y, x), nm, False, f"at most {MIN_SHIFT} voxel")
+    if largest >= MAX_SHIFT:
+        reason = f"{MAX_SHIFT:g} voxels or more: not a shift of sampling"
         return Registration((z, y, x), nm, False, reason)
     return Registration((z, y, x), nm, True, "shifted onto the reference")
 
@@ -147,9 +176,13 @@ def register(a: np.ndarray, b: np.ndarray, voxel: VoxelSize) -> Registration:
 def align(
     a: np.ndarray, b: np.ndarray, registration: Registration
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`a` and `b` on the voxels they share once `b` is shifted; unchanged unless applied.
+    """Crop both volumes to the voxels that they share once `b` is shifted onto `a`.
 
-    Whole voxels are cropped, only the rest is interpolated (cubic spline, which FSC cannot see).
+    Whole voxels are cropped, only the rest is interpolated (cubic spline, a linear filter, which FSC
+    does not see).
+
+    Returns:
+        `a` and `b`, unchanged unless `registration.applied`.
     """
     if not registration.applied:
         return a, b
@@ -175,11 +208,21 @@ def shell_sums(
     width: float | None = None,
     registration: Registration | None = None,
 ) -> ShellSums:
-    """The sums of one tile: volumes `a` (the reference, if one is) and `b`, both (z, y, x).
+    """Sum the Fourier coefficients of one tile over shells and sectors.
 
     The mean is removed and a Hann window applied: without it the jump between opposite faces
-    fills every shell with correlated power. `width` (1/nm) must be the same for all tiles that are
-    to be added; by default it is that of this tile. `ValueError` for shapes that do not agree.
+    fills every shell with correlated power.
+
+    Args:
+        a: (z, y, x), the reference, if one is.
+        b: of the same shape.
+        voxel: size of both volumes' voxels.
+        width: of a shell in 1/nm, the same for all tiles that are to be added; by default
+            `shell_width` of this tile.
+        registration: shifts `b` first.
+
+    Raises:
+        ValueError: the shapes differ or are not (z, y, x).
     """
     _check_pair(a, b)
     step = shell_width(zyx(a.shape), voxel) if width is None else width
@@ -209,12 +252,15 @@ def shell_sums(
 
 
 def curve(sums: ShellSums, sector: Sector = "spherical") -> FscCurve:
-    """The Fourier shell correlation of one sector, from the first shell to its Nyquist frequency."""
+    """The Fourier shell correlation of one sector, from the first shell to its Nyquist frequency.
+
+    Per shell sum Re(A B*) / sqrt(sum |A|^2 sum |B|^2).
+    """
     row = SECTORS.index(sector)
     nyquist = _nyquist(sums.voxel)[sector]
     frequency = np.arange(sums.count.shape[1]) * sums.width
     power = np.sqrt(sums.power_a[row] * sums.power_b[row])
-    kept = (sums.count[row] >= SMALLEST_SHELL) & (power > 0) & (frequency <= nyquist * (1 + 1e-9))
+    kept = (sums.count[row] >= MIN_COEFFICIENTS) & (power > 0) & (frequency <= nyquist * (1 + 1e-9))
     kept[:1] = False  # the mean: removed, and no detail
     correlation = np.clip(sums.cross[row][kept] / power[kept], -1.0, 1.0)
     return FscCurve(sector, frequency[kept], correlation, sums.count[row][kept], nyquist)
@@ -237,6 +283,29 @@ def resolution(fsc: FscCurve, threshold: float = 0.5) -> Resolution:
     return Resolution(threshold, float(1 / crossing), False, f"crosses {threshold:g}")
 
 
+def power_ratio(
+    sums: ShellSums, sector: Sector, band: tuple[float, float] = (0.5, 1.0)
+) -> float | None:
+    """Power of the second volume over that of the first (the reference) at high frequencies.
+
+    Below 1 the volume is smoother than the reference, above 1 it has more detail or more noise: FSC
+    sees neither.
+
+    Args:
+        sums: of all tiles.
+        sector: directions that count.
+        band: lowest and highest frequency, in units of the sector's Nyquist frequency.
+
+    Returns:
+        The ratio; None where the reference has no power.
+    """
+    row, nyquist = SECTORS.index(sector), _nyquist(sums.voxel)[sector]
+    frequency = np.arange(sums.count.shape[1]) * sums.width
+    inside = (frequency >= band[0] * nyquist) & (frequency <= band[1] * nyquist * (1 + 1e-9))
+    reference = float(sums.power_a[row][inside].sum())
+    return float(sums.power_b[row][inside].sum()) / reference if reference > 0 else None
+
+
 def _check_pair(a: np.ndarray, b: np.ndarray) -> None:
     if a.ndim != 3 or a.shape != b.shape or not a.size:
         raise ValueError(
@@ -245,6 +314,8 @@ def _check_pair(a: np.ndarray, b: np.ndarray) -> None:
 
 
 def _phase_shift(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    from skimage.registration import phase_cross_correlation  # half a second to import
+
     window = _window(zyx(a.shape))
     shift, _, _ = phase_cross_correlation(
         _windowed(a, window), _windowed(b, window), upsample_factor=20
@@ -265,8 +336,13 @@ def _is_flat(volume: np.ndarray) -> bool:
 
 
 def _window(shape: Zyx) -> np.ndarray:
-    wz, wy, wx = (hann(n, sym=False) if n > 1 else np.ones(1) for n in shape)
+    wz, wy, wx = (_hann(n) if n > 1 else np.ones(1) for n in shape)
     return np.asarray(wz[:, None, None] * wy[:, None] * wx)
+
+
+def _hann(n: int) -> np.ndarray:
+    """The periodic Hann window of n samples, (1 + cos u) / 2 for u from -pi on."""
+    return 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n + 1)[:-1])
 
 
 def _windowed(volume: np.ndarray, window: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Seams: traces of the block grid in a stitched volume.
+"""Steps at block faces: traces that the block grid leaves in a stitched volume.
 
 For every axis and every column of block faces, the mean grey value over the face is followed along
 the axis; its step, less the mean of the two steps beside it (a second difference), is folded by the
@@ -27,33 +27,29 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from emgen.geometry import Box, Zyx, zyx
+from emgen.qc.axes import AXES, Axis
 
-Verdict = Literal["pass", "warn", "fail"]
-Axis = Literal["z", "y", "x"]
-AXES: tuple[Axis, Axis, Axis] = ("z", "y", "x")
-
-# Scores beside a control of the usual height; a higher control raises both in proportion.
-WARN = 2.0
-FAIL = 3.0
-USUAL = 1.4
-
-# `scan` reads regions of about so many voxels a side.
-REGION = 192
-# Neighbouring second differences are correlated by construction; at twice this distance no longer.
-SMALLEST_PAIR = 2
+USUAL_SCORE = 1.4
+"""The score of untouched tissue: the largest of some tens of offsets over their median, as measured."""
+REGION_SIDE = 192
+"""Voxels a side of what `scan` reads at once: 57 MB as float64."""
+MIN_PAIR_OFFSET = 2
+"""Second differences overlap by construction up to twice this distance; pairs nearer are left out."""
 
 
 @dataclass(frozen=True, eq=False)
 class FaceMeans:
     """Mean grey values over block faces, for every plane across z, y and x.
 
-    `means[k]` is (planes, columns, columns) for axis k, `areas[k]` the voxels of each face.
+    Attributes:
+        block: voxels of a block (z, y, x).
+        means: for axis k an array (planes, columns, columns).
+        areas: for axis k the voxels of every face (columns, columns).
     """
 
     block: Zyx
@@ -65,10 +61,14 @@ class FaceMeans:
 class SeamScore:
     """The folded face-step score along one axis.
 
-    `score` is None where the axis has no face between blocks. `offset` is where it was found, in
-    voxels from the block face (a pair +-offset when `paired`), `height` the root mean square step
-    there beyond the usual, in grey values. `chance` is the score that as many faces without
-    seams stay below, 19 times in 20. `profile[o]` is the relative step at offset o in a block.
+    Attributes:
+        axis: along which steps were folded.
+        score: the largest step over the usual one; None where the axis has no face between blocks.
+        offset: of the largest step, in voxels from the block face.
+        paired: whether it is at plus and minus that offset.
+        height: root mean square step there beyond the usual one, in grey values.
+        chance: the score that as many faces without seams stay below, 19 times in 20.
+        profile: the relative step at every offset in a block, from its face on.
     """
 
     axis: Axis
@@ -78,19 +78,6 @@ class SeamScore:
     height: float
     chance: float
     profile: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class SeamReport:
-    """One axis beside its control.
-
-    `relative` is the score, less where control or chance are above the usual 1.4, and decides.
-    """
-
-    seam: SeamScore
-    control: float | None
-    relative: float | None
-    verdict: Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +96,13 @@ class _Folded:
 
     @property
     def chance(self) -> float:
-        """What the largest of so many root mean squares over their median stays below, 19 times in 20.
+        """The score that steps without seams stay below, 19 times in 20.
 
-        Few faces make a high score by themselves. Normal, independent steps are assumed.
+        Few faces make a high score by themselves: n offsets stay below a quantile q together with
+        probability q^n. Normal, independent steps are assumed.
         """
-        largest = chi2.ppf(0.95 ** (1 / len(self.rms)), self.samples)
-        return float(np.sqrt(largest / chi2.ppf(0.5, self.samples)))
+        largest = _chi2_quantile(0.95 ** (1 / len(self.rms)), self.samples)
+        return float(np.sqrt(largest / _chi2_quantile(0.5, self.samples)))
 
     @property
     def excess(self) -> float:
@@ -124,11 +112,16 @@ class _Folded:
 def scan(
     read: Callable[[Box], np.ndarray], shape: Sequence[int], block: Sequence[int]
 ) -> FaceMeans:
-    """The face means of a whole volume (z, y, x), read region by region.
+    """Average grey values over the block faces of a volume, region by region.
 
-    `read` returns the voxels of a box, as `Volume.read` does; for an array pass
-    `lambda box: array[box.slices]`. Memory: one region of about 192 voxels a side, and the
-    means, about three numbers for every block face of voxels in the volume.
+    Memory: one region of about `REGION_SIDE` voxels a side, and the means, three numbers for every row
+    of voxels in a block.
+
+    Args:
+        read: returns the voxels of a box, as `Volume.read` does; of an array
+            `lambda box: array[box.slices]`.
+        shape: of the volume (z, y, x).
+        block: voxels of a block (z, y, x).
     """
     shape, block = zyx(shape), zyx(block)
     columns = [-(-n // size) for n, size in zip(shape, block, strict=True)]
@@ -138,20 +131,25 @@ def scan(
         for k in range(3):
             i, j = _others(k)
             cuts = [np.arange(0, region.shape[axis], block[axis]) for axis in (i, j)]
-            own = tuple(
+            columns_here = tuple(
                 slice(region.start[axis] // block[axis], -(-region.stop[axis] // block[axis]))
                 for axis in (i, j)
             )
             planes = slice(region.start[k], region.stop[k])
             rows = np.add.reduceat(np.moveaxis(array, k, 0), cuts[1], axis=2)
-            sums[k][(planes, *own)] += np.add.reduceat(rows, cuts[0], axis=1)
+            sums[k][(planes, *columns_here)] += np.add.reduceat(rows, cuts[0], axis=1)
     z, y, x = (_areas(shape, block, k) for k in range(3))
     a, b, c = (total / area for total, area in zip(sums, (z, y, x), strict=True))
     return FaceMeans(block, (a, b, c), (z, y, x))
 
 
 def score(faces: FaceMeans, spacing: Sequence[int] = (1, 1, 1)) -> tuple[SeamScore, ...]:
-    """The scores along z, y and x. `spacing` is the distance of measured sections in voxels."""
+    """The scores along z, y and x.
+
+    Args:
+        faces: of a whole volume.
+        spacing: distance of measured sections in output voxels (z, y, x).
+    """
     return tuple(
         _score_axis(axis, _second_differences(means), areas, period, step)
         for axis, means, areas, period, step in zip(
@@ -160,26 +158,21 @@ def score(faces: FaceMeans, spacing: Sequence[int] = (1, 1, 1)) -> tuple[SeamSco
     )
 
 
-def compare(
-    seams: Sequence[SeamScore], controls: Sequence[SeamScore] | None = None
-) -> tuple[SeamReport, ...]:
-    """Every axis beside its control: warn beyond 2, fail beyond 3, in proportion to the control.
+def in_proportion(seam: SeamScore, control: float | None) -> float | None:
+    """A score as it would be beside a control of the usual height; None where there is none.
 
-    An axis without a face between blocks passes.
+    Args:
+        seam: along one axis.
+        control: score of a volume without blocks along the same axis, if there is one. A control or a
+            chance level above `USUAL_SCORE` lowers the result in proportion.
     """
-    reports = []
-    for k, seam in enumerate(seams):
-        control = controls[k].score if controls is not None else None
-        usual = max(control or 0.0, seam.chance, USUAL)
-        relative = None if seam.score is None else seam.score * USUAL / usual
-        reports.append(SeamReport(seam, control, relative, _verdict(relative)))
-    return tuple(reports)
+    usual = max(control or 0.0, seam.chance, USUAL_SCORE)
+    return None if seam.score is None else seam.score * USUAL_SCORE / usual
 
 
-def _verdict(relative: float | None) -> Verdict:
-    if relative is None or relative <= WARN:
-        return "pass"
-    return "warn" if relative <= FAIL else "fail"
+def _chi2_quantile(probability: float, freedom: int) -> float:
+    # scipy.stats has it as chi2.ppf, at half a second of import
+    return 2 * float(gammaincinv(freedom / 2, probability))
 
 
 def _others(axis: int) -> tuple[int, int]:
@@ -189,7 +182,7 @@ def _others(axis: int) -> tuple[int, int]:
 
 def _regions(shape: Zyx, block: Zyx) -> Iterator[Box]:
     """Boxes of whole blocks that tile the volume."""
-    side = [size * max(1, REGION // size) for size in block]
+    side = [size * max(1, REGION_SIDE // size) for size in block]
     starts = [range(0, n, s) for n, s in zip(shape, side, strict=True)]
     for corner in itertools.product(*starts):
         stop = zyx([c + s for c, s in zip(corner, side, strict=True)])
@@ -250,7 +243,7 @@ def _folded_pairs(
 
     None where blocks are too small for a pair.
     """
-    offsets = np.arange(SMALLEST_PAIR, (period + 1) // 2)
+    offsets = np.arange(MIN_PAIR_OFFSET, (period + 1) // 2)
     if not offsets.size:
         return None
     whole = faces[(faces + offsets[-1] < len(second)) & (faces >= offsets[-1])]
@@ -258,7 +251,7 @@ def _folded_pairs(
         return None
     summed = second[whole[:, None] + offsets] + second[whole[:, None] - offsets]
     # Leading offsets that hold no pair are filled so that an index is an offset.
-    empty = np.full((len(whole), SMALLEST_PAIR, *second.shape[1:]), np.nan)
+    empty = np.full((len(whole), MIN_PAIR_OFFSET, *second.shape[1:]), np.nan)
     return _against_usual(np.concatenate([empty, summed / np.sqrt(2)], axis=1), spacing)
 
 
@@ -267,16 +260,16 @@ def _against_usual(folded: np.ndarray, spacing: int) -> _Folded:
 
     Usual is the median over the offsets at the same place between measured sections.
     """
-    known = ~np.isnan(folded)
-    counts = known.sum((0, 2, 3))
-    rms = np.sqrt((np.where(known, folded, 0.0) ** 2).sum((0, 2, 3)) / np.maximum(counts, 1))
+    measured = ~np.isnan(folded)
+    counts = measured.sum((0, 2, 3))
+    rms = np.sqrt((np.where(measured, folded, 0.0) ** 2).sum((0, 2, 3)) / np.maximum(counts, 1))
     usual = np.zeros_like(rms)
     for place in range(min(spacing, len(rms))):
-        seen = rms[place::spacing][counts[place::spacing] > 0]
-        if seen.size:
+        comparable = rms[place::spacing][counts[place::spacing] > 0]
+        if comparable.size:
             # The lower of two middle values: of two offsets at a place, one may be the seam.
-            usual[place::spacing] = np.quantile(seen, 0.5, method="lower")
+            usual[place::spacing] = np.quantile(comparable, 0.5, method="lower")
     # Between the knots of a linear interpolation nothing happens but rounding, which must not
-    # look like a seam.
+    # look like a seam: a hundredth of the mean step is above it.
     floor = 0.01 * float(np.sqrt(np.mean(rms**2)))
     return _Folded(rms, np.maximum(usual, floor), int(counts[counts > 0].min()))

@@ -1,4 +1,4 @@
-"""How close the grey values are: PSNR, SSIM and the power at high frequencies.
+"""How close the grey values of two volumes are: root mean squared error, PSNR and SSIM.
 
 All of them are kept as sums, so that tiles of one volume add up. The data range is always given:
 taking it from the data would rate the same error differently in every tile.
@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from skimage.metrics import structural_similarity
 
-from emgen.qc.fsc import SECTORS, Sector, ShellSums, curve
-
-Plane = Literal["xy", "xz", "yz"]
-PLANES: tuple[Plane, ...] = ("xy", "xz", "yz")
+from emgen.qc.axes import PLANES, Plane
 
 # Wang et al., IEEE Trans. Image Processing 13 (2004): a Gaussian window of sigma 1.5, 11 pixels
 # wide. The sums leave out a border of half a window, where it would not be whole.
@@ -26,7 +21,7 @@ SSIM_WINDOW = 11
 
 @dataclass(frozen=True)
 class ErrorSums:
-    """Sums of the error test - reference over `count` voxels, in grey values."""
+    """Sums of the error, test less reference, over `count` voxels, in grey values."""
 
     squared: float = 0.0
     signed: float = 0.0
@@ -48,7 +43,13 @@ class ErrorSums:
         return self.signed / self.count if self.count else None
 
     def psnr(self, data_range: float) -> float | None:
-        """10 log10(range^2 / mean squared error) in dB: infinity for equal volumes."""
+        """Peak signal-to-noise ratio, 10 log10(range^2 / mean squared error) in dB.
+
+        Infinity for equal volumes, None without voxels.
+
+        Raises:
+            ValueError: the range is not above 0.
+        """
         if not data_range > 0:
             raise ValueError(f"expected a data range above 0, found {data_range:g}")
         if not self.count:
@@ -60,7 +61,7 @@ class ErrorSums:
 
 @dataclass(frozen=True)
 class SsimSums:
-    """Per plane orientation (in the order of `PLANES`): the summed SSIM map, and its pixels."""
+    """The summed SSIM map, and its pixels, per orientation in the order of `PLANES`."""
 
     total: tuple[float, float, float] = (0.0, 0.0, 0.0)
     count: tuple[int, int, int] = (0, 0, 0)
@@ -77,56 +78,41 @@ class SsimSums:
 
 
 def error_sums(reference: np.ndarray, test: np.ndarray) -> ErrorSums:
-    """The errors of `test` against `reference`, of one shape; `ValueError` otherwise."""
+    """Sum the errors of `test` against `reference`.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     _check_pair(reference, test)
     error = test.astype(np.float64) - reference
     return ErrorSums(float(np.vdot(error, error)), float(error.sum()), error.size)
 
 
-def psnr(reference: np.ndarray, test: np.ndarray, data_range: float) -> float | None:
-    """Peak signal-to-noise ratio of one pair of volumes in dB; see `ErrorSums.psnr`."""
-    return error_sums(reference, test).psnr(data_range)
-
-
 def ssim_sums(
     reference: np.ndarray, test: np.ndarray, data_range: float, *, every: int = 1
 ) -> SsimSums:
-    """SSIM of the slices of (z, y, x) volumes in the three orientations, in every n-th slice.
+    """Sum the SSIM maps of slices in the three orientations.
 
     An orientation whose slices are smaller than the window adds nothing.
+
+    Args:
+        reference: grey values (z, y, x).
+        test: of the same shape.
+        data_range: grey values that SSIM's constants refer to.
+        every: takes one of so many slices.
+
+    Raises:
+        ValueError: the shapes differ or are not (z, y, x).
     """
     _check_pair(reference, test)
     if reference.ndim != 3:
         raise ValueError(f"expected volumes (z, y, x), found {reference.ndim} axes")
     pairs = [
         _ssim_of_slices(np.moveaxis(reference, k, 0), np.moveaxis(test, k, 0), data_range, every)
-        for k in range(3)  # a slice across z is an xy plane, across y an xz, across x a yz
+        for k in range(3)
     ]
     (a, i), (b, j), (c, k) = pairs
     return SsimSums((a, b, c), (i, j, k))
-
-
-def ssim(reference: np.ndarray, test: np.ndarray, data_range: float) -> dict[Plane, float | None]:
-    """Mean SSIM per plane orientation of one pair of volumes; None where slices are too small."""
-    sums = ssim_sums(reference, test, data_range)
-    return {plane: sums.mean(plane) for plane in PLANES}
-
-
-def power_spectrum_ratio(
-    sums: ShellSums, sector: Sector, band: tuple[float, float] = (0.5, 1.0)
-) -> float | None:
-    """Power of the test (`b`) over that of the reference (`a`) at high frequencies.
-
-    `band` is in units of the sector's Nyquist frequency. Below 1 the test is smoother than the
-    reference, above 1 it has more detail or more noise: FSC sees neither. None where the
-    reference has no power.
-    """
-    row = SECTORS.index(sector)
-    nyquist = curve(sums, sector).nyquist
-    frequency = np.arange(sums.count.shape[1]) * sums.width
-    inside = (frequency >= band[0] * nyquist) & (frequency <= band[1] * nyquist * (1 + 1e-9))
-    reference = float(sums.power_a[row][inside].sum())
-    return float(sums.power_b[row][inside].sum()) / reference if reference > 0 else None
 
 
 def _check_pair(reference: np.ndarray, test: np.ndarray) -> None:
@@ -139,6 +125,8 @@ def _check_pair(reference: np.ndarray, test: np.ndarray) -> None:
 def _ssim_of_slices(
     reference: np.ndarray, test: np.ndarray, data_range: float, every: int
 ) -> tuple[float, int]:
+    from skimage.metrics import structural_similarity  # half a second to import
+
     height, width = reference.shape[1:]
     if min(height, width) < SSIM_WINDOW:
         return 0.0, 0
