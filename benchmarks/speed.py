@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from axial_unet import FAST
+from emgen.qc.image import psnr
 from isotropic import measured
 from scores import RANGE, demo_volume, made_with
 
@@ -28,7 +29,6 @@ from emgen.arrays import isotropic
 from emgen.geometry import Box
 from emgen.networks.checkpoint import load
 from emgen.physics.operators import Slice
-from emgen.qc.image import psnr
 from emgen.sampling import philox as noise
 from emgen.sampling import samplers as sampler
 from emgen.sampling.tiles import planes

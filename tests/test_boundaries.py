@@ -30,6 +30,7 @@ HOMES = {
         "run.job",
         "run.blind",
         "run.calibration",
+        "run.degrade",
         "arrays",
     ),
     "safetensors": ("networks", "training"),

@@ -46,7 +46,7 @@ SWITCHES = {
 ALLOWED = {
     "cli/run": {"chdir"},
     "networks/device": {"torch.backends.cudnn.allow_tf32", "torch.set_num_threads"},
-    "qc/figures": {"matplotlib.rc_context"},
+    "qc/report/charts": {"matplotlib.rc_context"},
     "training/loop": {"torch.manual_seed"},
     "training/state": {"torch.manual_seed"},
 }

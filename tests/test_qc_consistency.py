@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-
-from emgen.geometry import VoxelSize
 from emgen.qc.consistency import consistency
 from emgen.qc.fsc import curve, resolution
+
+from emgen.geometry import VoxelSize
 
 VOXEL = VoxelSize(32, 8, 8)
 

@@ -7,13 +7,13 @@ import operator
 import numpy as np
 import pytest
 import scipy.ndimage
+from emgen.qc.fsc import SECTORS, curve, register, resolution, shell_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from emgen.geometry import VoxelSize
 from emgen.qc import fsc
-from emgen.qc.fsc import SECTORS, curve, register, resolution, shell_sums
 
 ISO = VoxelSize(8, 8, 8)
 # Not a cube, odd and even sides, anisotropic voxels.

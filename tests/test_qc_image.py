@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import scipy.ndimage
+from emgen.qc.fsc import curve, shell_sums
 from hypothesis import given
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from emgen.geometry import VoxelSize
 from emgen.qc import image
-from emgen.qc.fsc import curve, shell_sums
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from emgen.qc.table import row
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import run, thinned, volume
 
 from emgen.geometry import Box
 from emgen.qc import figures, measure, report, views
-from emgen.qc.table import row
 from emgen.qc.verdict import summarise
 from emgen.volumes.volume import Volume
 

@@ -5,12 +5,12 @@ import functools
 import numpy as np
 import pytest
 import scipy.ndimage
+from emgen.qc.seams import compare, scan, score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgen.geometry import Box
 from emgen.qc import seams
-from emgen.qc.seams import compare, scan, score
 
 BLOCK = (32, 32, 32)
 SHAPE = (128, 128, 128)

@@ -6,14 +6,6 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import scipy.spatial
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from skimage import metrics
-from statsmodels.stats.proportion import proportion_confint
-
-from emgen.geometry import VoxelSize
-from emgen.qc import segmentation
 from emgen.qc.segmentation import (
     ErrorCounts,
     adapted_rand_error,
@@ -24,6 +16,14 @@ from emgen.qc.segmentation import (
     voi,
     wilson,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from skimage import metrics
+from statsmodels.stats.proportion import proportion_confint
+
+from emgen.geometry import VoxelSize
+from emgen.qc import segmentation
 
 VOXEL = VoxelSize(8, 8, 8)
 labels = hnp.arrays(np.uint32, (4, 5, 6), elements=st.integers(0, 6))
