@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -29,14 +26,3 @@ def degraded(
     """
     physics = plan.mode.operator(box)
     return physics.footprint, physics(torch.from_numpy(voxels)).numpy()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keeps torch to one thread meanwhile, for work that is shared out to threads already."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from emgen.config.faults import checked, read_mapping
 from emgen.errors import EmgenError
 
 LISTED = Path(__file__).with_name("datasets.yaml")
@@ -66,22 +66,9 @@ def registry(path: Path = LISTED) -> dict[str, Dataset]:
     Raises:
         EmgenError: the list is not there, not YAML, or has a faulty entry.
     """
-    try:
-        entries = yaml.safe_load(path.read_text("utf-8"))
-        return TypeAdapter(dict[str, Dataset]).validate_python(entries)
-    except OSError as error:
-        raise EmgenError(
-            f"the list of data sets {path} cannot be read ({error.strerror}); "
-            "emgen expects it in the checkout that it was installed from: restore it"
-        ) from None
-    except yaml.YAMLError as error:
-        raise EmgenError(f"the list of data sets {path} is not YAML: {error}") from None
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc'])) or 'list'}: {e['msg']}" for e in error.errors()]
-        raise EmgenError(
-            f"the list of data sets {path} is not right; its first lines say what an entry has:\n  "
-            + "\n  ".join(faults)
-        ) from None
+    name = f"the list of data sets {path}"
+    entries = read_mapping(path, name, "my-data: {sample: liver, ...}")
+    return checked(dict[str, Dataset], entries, name, "Its first lines say what an entry has.")
 
 
 def lookup(key: str) -> Dataset:

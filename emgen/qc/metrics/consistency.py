@@ -72,9 +72,10 @@ class Consistency(Metric[ConsistencyFigures]):
     needs = Needs(environment="torch", threads=4, memory_mb=16000)
 
     def measure(self, sample: Sample, threads: int) -> Measured[ConsistencyFigures]:
-        from emgen.run.degrade import degraded, one_thread
+        from emgen.networks.device import fixed_arithmetic
+        from emgen.run.degrade import degraded
 
-        with one_thread():  # tiles are shared out to threads
+        with fixed_arithmetic():  # tiles are shared out to threads
             return Measured(
                 compared(sample, lambda box, grey: degraded(sample.plan, box, grey), threads)
             )
