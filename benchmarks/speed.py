@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from axial_unet import FAST
-from emgen.qc.image import psnr
 from isotropic import measured
 from scores import RANGE, demo_volume, made_with, psnr
 
