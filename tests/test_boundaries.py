@@ -28,7 +28,7 @@ HOMES = {
         "modes",
         "run.restore",
         "run.job",
-        "run.blind",
+        "run.fit_psf",
         "run.calibration",
         "run.degrade",
         "arrays",
