@@ -1,4 +1,4 @@
-"""Results of other programs, which benchmarks compare with."""
+"""What benchmarks compare with: results of other programs, and cubic interpolation."""
 
 import sys
 
@@ -8,6 +8,7 @@ import tifffile
 from runs import ROOT
 
 from emgen.errors import EmgenError
+from emgen.geometry import Box
 
 
 @pytest.fixture
@@ -38,3 +39,23 @@ def test_a_result_of_another_shape_is_refused(others, tmp_path):
         EmgenError, match=r"SCUNet/a.tif has shape \(4, 6, 8\); expected \(4, 6, 7\)"
     ):
         others(tmp_path, "a.tif", np.zeros((2, 6, 7), np.float32), (4, 6, 7))
+
+
+@pytest.fixture
+def cubic(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield __import__("cubic").cubic
+    sys.modules.pop("cubic", None)
+
+
+def test_cubic_interpolation_is_exact_for_polynomials_of_second_degree(cubic):
+    measured = ((np.arange(8) * 4 + 1.5) / 32) ** 2
+    box = Box((6, 0, 0), (26, 1, 1))
+    result = cubic(measured[:, None, None], Box.whole((8, 1, 1)), box, (4, 1, 1), (1.5, 0, 0))
+    assert result[:, 0, 0] == pytest.approx((np.arange(6, 26) / 32) ** 2, abs=1e-6)
+
+
+def test_cubic_interpolation_keeps_measured_voxels_and_holds_the_edges(cubic):
+    y = np.random.default_rng(0).normal(size=(5, 4, 6)).astype(np.float32)
+    result = cubic(y, Box.whole((5, 4, 6)), Box.whole((20, 4, 6)), (4, 1, 1), (1, 0, 0))
+    assert np.array_equal(result[1::4], y) and np.array_equal(result[0], y[0])

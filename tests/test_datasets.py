@@ -118,7 +118,7 @@ def test_a_data_set_that_is_not_listed_is_refused_with_the_close_ones() -> None:
 )
 def test_a_faulty_list_is_named(tmp_path: Path, text: str, fault: str) -> None:
     (tmp_path / "list.yaml").write_text(text)
-    with pytest.raises(EmgenError, match=rf"(?s)list\.yaml {fault}"):
+    with pytest.raises(EmgenError, match=rf"(?s)list\.yaml:? {fault}"):
         registry(tmp_path / "list.yaml")
     with pytest.raises(EmgenError, match=r"the list of data sets .*none\.yaml cannot be read"):
         registry(tmp_path / "none.yaml")
