@@ -1,12 +1,10 @@
 """Draw a figure of the published supplement with our prior."""
 
-import sys
 from pathlib import Path
+
+from figures import main
 
 from emgen.run.log import logged
 
 with logged(snakemake.log[0]):
-    sys.path.insert(0, str(snakemake.params.benchmarks))
-    from figures import main
-
     main(snakemake.wildcards.number, Path(snakemake.output.picture))
