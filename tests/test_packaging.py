@@ -14,7 +14,16 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from pins import FOR_DEVELOPERS, FOR_USERS, PROJECT, for_developers, for_users, pins, version
+from pins import (
+    FOR_DEVELOPERS,
+    FOR_USERS,
+    PROJECT,
+    extras,
+    for_developers,
+    for_users,
+    pins,
+    version,
+)
 from runs import ROOT
 from test_boundaries import MODULES, RULES, imported, name
 
@@ -100,7 +109,7 @@ def test_the_licence_of_everything_that_runs_is_listed_and_free():
 
 
 def test_every_library_that_is_imported_is_declared():
-    declared = {canonicalize_name(requirement.name) for requirement in for_users()}
+    declared = {canonicalize_name(requirement.name) for requirement in [*for_users(), *extras()]}
     assert {library for library in libraries(MODULES) if not sources(library) & declared} == set()
 
 

@@ -5,15 +5,11 @@ import math
 import numpy as np
 import pytest
 import scipy.ndimage
-from emgen.qc.fsc import curve, shell_sums
 from hypothesis import given
 from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from emgen.geometry import VoxelSize
-<<<<<<< HEAD:tests/test_qc_image.py
-from emgen.qc import image
-=======
 from emgen.qc.axes import PLANES
 from emgen.qc.fourier import curve, power_ratio, shell_sums
 from emgen.qc.grey_errors import ErrorSums, SsimSums, error_sums, ssim_sums
@@ -22,7 +18,6 @@ from emgen.qc.grey_errors import ErrorSums, SsimSums, error_sums, ssim_sums
 def ssim(reference, test):
     sums = ssim_sums(reference, test, 255)
     return {plane: sums.mean(plane) for plane in PLANES}
->>>>>>> qc:tests/test_qc_grey_errors.py
 
 
 @pytest.fixture

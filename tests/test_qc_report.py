@@ -4,24 +4,17 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from emgen.qc.table import row
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import run
 
 from emgen.geometry import Box
-<<<<<<< HEAD
-from emgen.qc import figures, measure, report, views
-from emgen.qc.verdict import summarise
-from emgen.volumes.volume import Volume
-=======
 from emgen.qc.metrics import METRICS
 from emgen.qc.report import charts, pictures, sections
 from emgen.qc.report.page import Findings, render
 from emgen.qc.report.rule_times import RuleTimes, rule_times
 from emgen.qc.report.tables import row
 from emgen.qc.summary import summarise
->>>>>>> qc
 
 FACTS = {
     "emgen": "0",
