@@ -2,7 +2,7 @@
 #
 #   input.ome.zarr -> plan -> restore (job 0..N, one GPU each) -> stitch (job 0..N) -> restored.ome.zarr
 #                          -> calibrate (several samples)             -> pyramid
-#                                                                     -> quality metrics -> report
+#                                                                     -> one rule a metric -> report
 #
 # Settings: config/config.yaml describes every key; give your own with --configfile my.yaml.
 # Workflows of their own: workflow/train.smk trains a network, benchmarks/Snakefile draws the figures of the

@@ -33,3 +33,9 @@ def for_users() -> list[Requirement]:
 def for_developers() -> list[Requirement]:
     """What it says they need on top."""
     return [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
+
+
+def extras() -> list[Requirement]:
+    """What emgen uses where the user has it."""
+    groups = PROJECT["optional-dependencies"]
+    return [Requirement(line) for name, lines in groups.items() if name != "dev" for line in lines]

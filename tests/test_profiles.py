@@ -6,6 +6,8 @@ import yaml
 from runs import ROOT
 from test_boundaries import RULES
 
+from emgen.qc.metrics import METRICS
+
 
 def profile(name: str) -> dict:
     return yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())
@@ -43,7 +45,8 @@ def test_every_rule_that_computes_on_a_gpu_gets_one_from_slurm():
 
 
 def test_slurm_sets_resources_of_rules_that_exist():
-    assert set(profile("slurm")["set-resources"]) <= set(rules())
+    metrics = {metric.name for metric in METRICS}
+    assert set(profile("slurm")["set-resources"]) <= set(rules()) | metrics
 
 
 def test_slurm_is_asked_for_the_memory_that_was_projected():

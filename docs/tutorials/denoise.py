@@ -12,7 +12,7 @@ import numpy as np
 from pictures import psnr, side_by_side, table
 from scipy.ndimage import gaussian_filter
 
-from emgen.arrays import denoise
+from emgen import denoise
 from emgen.geometry import Box
 from emgen.volumes.volume import Volume
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from pictures import psnr, side_by_side, table
 
-from emgen.arrays import isotropic
+from emgen import isotropic
 from emgen.geometry import Box
 from emgen.volumes.volume import Volume
 

@@ -26,7 +26,6 @@ PACKAGES = (
     "numpy",
     "scipy",
     "scikit-image",
-    "dask",
     "bioimage-cpp",
 )
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from emgen.config.facts import Figures
-from emgen.geometry import Box, zyx
+from emgen.geometry import Box, VoxelSize, zyx
 from emgen.qc.curves import Curve, curves
 from emgen.qc.fourier import Sector, ShellSums, shell_sums, shell_width
 from emgen.qc.grey_errors import ErrorSums, error_sums
@@ -179,11 +179,27 @@ class Misfit:
         )
 
 
-def compared(sample: Sample, degrade: Degrade, threads: int = 1) -> ConsistencyFigures:
-    """Compare the degraded tiles of a sample with the input.
+def misfit(
+    degraded: np.ndarray, measured: np.ndarray, voxel: VoxelSize, *, width: float | None = None
+) -> Misfit:
+    """Compare one tile that was degraded again with the input.
 
     Nothing is registered: the forward model says where every measured voxel lies, and a shift would be
     a fault to be seen.
+
+    Args:
+        degraded: grey values (z, y, x).
+        measured: of the same shape.
+        voxel: size of the input's voxels.
+        width: of a shell in 1/nm, as in `shell_sums`.
+    """
+    return Misfit(
+        shell_sums(measured, degraded, voxel, width=width), error_sums(measured, degraded)
+    )
+
+
+def compared(sample: Sample, degrade: Degrade, threads: int = 1) -> ConsistencyFigures:
+    """Compare the degraded tiles of a sample with the input.
 
     Args:
         sample: of the run.
@@ -197,10 +213,7 @@ def compared(sample: Sample, degrade: Degrade, threads: int = 1) -> ConsistencyF
         tile = sample.read(box)
         pairs = [_pair(sample, *degrade(box, tile.candidate(name))) for name in CANDIDATES]
         return [
-            Misfit(
-                shell_sums(measured, again, plan.measured_voxel, width=width),
-                error_sums(measured, again),
-            )
+            misfit(again, measured, plan.measured_voxel, width=width)
             for measured, again in pairs
             if measured.size
         ]
@@ -268,3 +281,6 @@ def _against_noise(value: float, noise: float) -> Check:
         reason=f"Degraded again, the result differs from the input by {value:.2g} times the "
         f"input's noise ({noise:.3g} grey values){end}",
     )
+
+
+METRIC = Consistency()

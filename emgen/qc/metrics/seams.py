@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -88,13 +88,7 @@ class Seams(Metric[SeamsFigures]):
             stop=box.stop,
             block=grid.block,
             halo=grid.halo,
-            figures=Pair(
-                restored={
-                    seam.axis: _seam(seam, control.score)
-                    for seam, control in zip(restored, controls, strict=True)
-                },
-                interpolated={control.axis: _seam(control, None) for control in controls},
-            ),
+            figures=Pair(restored=compare(restored, controls), interpolated=compare(controls)),
         )
         return Measured(figures)
 
@@ -151,6 +145,17 @@ class Seams(Metric[SeamsFigures]):
         )
 
 
+def compare(
+    scores: Sequence[face_steps.SeamScore], controls: Sequence[face_steps.SeamScore] | None = None
+) -> dict[Axis, Seam]:
+    """Judge the scores along every axis, in proportion to those of a volume without blocks.
+
+    An axis without a face between blocks passes.
+    """
+    beside = [None] * len(scores) if controls is None else [control.score for control in controls]
+    return {seam.axis: _seam(seam, control) for seam, control in zip(scores, beside, strict=True)}
+
+
 def _face_means(
     read: Callable[[Box], npt.NDArray[Any]], box: Box, block: Zyx
 ) -> face_steps.FaceMeans:
@@ -193,3 +198,6 @@ def _row(axis: Axis, pair: Pair[dict[Axis, Seam]]) -> Row:
     numbers = (seam.score, control.score, seam.chance, seam.relative)
     cells = [Cell("none" if value is None else f"{value:.2f}") for value in numbers]
     return Row(axis, (*cells, Cell("", verdict=seam.verdict)))
+
+
+METRIC = Seams()

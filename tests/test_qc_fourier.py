@@ -7,13 +7,22 @@ import operator
 import numpy as np
 import pytest
 import scipy.ndimage
-from emgen.qc.fsc import SECTORS, curve, register, resolution, shell_sums
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from emgen.geometry import VoxelSize
+<<<<<<< HEAD
+<<<<<<< HEAD:tests/test_qc_fsc.py
 from emgen.qc import fsc
+=======
+from emgen.qc import fourier
+from emgen.qc.fourier import SECTORS, curve, register, resolution, shell_sums
+>>>>>>> qc:tests/test_qc_fourier.py
+=======
+from emgen.qc import fourier
+from emgen.qc.fourier import SECTORS, curve, register, resolution, shell_sums
+>>>>>>> main
 
 ISO = VoxelSize(8, 8, 8)
 # Not a cube, odd and even sides, anisotropic voxels.
@@ -145,7 +154,7 @@ def test_every_coefficient_up_to_nyquist_is_counted_once():
 
 
 def test_tiles_add_up_in_any_order():
-    width = fsc.shell_width((16, 16, 16), ISO)
+    width = fourier.shell_width((16, 16, 16), ISO)
     tiles = [
         shell_sums(white((16, 16, n), n), white((16, 16, n), n + 50), ISO, width=width)
         for n in (16, 20, 24)
@@ -175,7 +184,7 @@ def test_without_the_window_opposite_faces_correlate(monkeypatch):
     ramp = 100 * np.linspace(-1, 1, 40)[:, None, None] * np.ones((40, 40, 40))
     a, b = white((40, 40, 40), 0) + ramp, white((40, 40, 40), 1) + ramp
     windowed = curve(shell_sums(a, b, ISO), "axial")
-    monkeypatch.setattr(fsc, "_window", np.ones)
+    monkeypatch.setattr(fourier, "_window", np.ones)
     bare = curve(shell_sums(a, b, ISO), "axial")
     assert windowed.correlation[-4:].max() < 0.3
     assert bare.correlation[-4:].min() > 0.5
@@ -212,15 +221,17 @@ def test_registration_leaves_alone_what_is_not_a_small_shift():
     assert same.voxels == (0, 0, 0)
     assert far.voxels[2] == pytest.approx(-5, abs=0.1)
     assert "without contrast" in flat.reason
-    np.testing.assert_array_equal(fsc.align(a, a, far)[1], a)
+    np.testing.assert_array_equal(fourier.align(a, a, far)[1], a)
 
 
 def test_resolution_interpolates_the_first_downward_crossing():
-    made = fsc.FscCurve(
+    made = fourier.FscCurve(
         "spherical", np.array([1.0, 2, 3, 4]), np.array([1, 0.6, 0.2, 0.9]), np.ones(4), 4.0
     )
     assert resolution(made, 0.5).value_nm == pytest.approx(1 / 2.25)
-    assert resolution(made, 0.1) == fsc.Resolution(0.1, 0.25, True, resolution(made, 0.1).reason)
+    assert resolution(made, 0.1) == fourier.Resolution(
+        0.1, 0.25, True, resolution(made, 0.1).reason
+    )
     low = dataclasses.replace(made, correlation=made.correlation - 0.8)
     assert resolution(low, 0.5).value_nm is None
 
