@@ -150,9 +150,11 @@ class Volume:
         metadata = omezarr.write(name, levels, ngff, window, label) | (attributes or {})
         try:
             with _whole_or_not_at_all(where) as partial:
-                zarr_format = 3 if ngff == "0.5" else 2
                 group = zarr.open_group(
-                    str(partial), mode="w", zarr_format=zarr_format, attributes=metadata
+                    str(partial),
+                    mode="w",
+                    zarr_format=3 if ngff == "0.5" else 2,
+                    attributes=metadata,
                 )
                 for level, factor in zip(levels, factors, strict=True):
                     size = [-(-n // f) for n, f in zip(shape, factor, strict=True)]
