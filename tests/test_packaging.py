@@ -25,7 +25,7 @@ from pins import (
     version,
 )
 from runs import ROOT
-from test_boundaries import MODULES, RULES, imported, name
+from test_boundaries import MODULES, imported
 
 import emgen
 
@@ -153,45 +153,6 @@ def test_a_conda_environment_has_the_pinned_versions(path):
     for package in packages(path):
         assert package.specifier == pinned[canonicalize_name(package.name)].specifier, package
     assert ("torch" in {package.name for package in packages(path)}) == (path.stem == "torch")
-
-
-def environment_of_scripts() -> dict[str, str]:
-    """The conda environment of every script, by the script's path from the root."""
-    found = {}
-    for path in RULES:
-        for rule in re.split(r"^\s*rule ", path.read_text(), flags=re.MULTILINE)[1:]:
-            environment = re.search(r'"\.\./envs/(\w+)\.yaml"', rule)
-            script = re.search(r'"\.\./(scripts/\w+\.py)"', rule)
-            if environment and script:
-                found[script[1]] = environment[1]
-    return found
-
-
-def loaded(script: Path) -> set[Path]:
-    """The files of emgen and of benchmarks that a script loads when it starts, and those that these load, and so on."""
-    files = {f"emgen.{name(path)}".rstrip("."): path for path in MODULES}
-    files |= {path.stem: path for path in (ROOT / "benchmarks").glob("*.py")}
-    todo, found = [script], set()
-    while todo:
-        path = todo.pop()
-        if path not in found:
-            found.add(path)
-            todo += [files[module] for module in imported(path, lazily=False) if module in files]
-    return found
-
-
-@pytest.mark.parametrize("script", sorted(environment_of_scripts()))
-def test_the_environment_of_a_rule_holds_what_its_script_imports(script):
-    environment = ROOT / f"envs/{environment_of_scripts()[script]}.yaml"
-    held = {canonicalize_name(package.name) for package in packages(environment)}
-    names = {
-        module.split(".")[0]
-        for path in loaded(ROOT / script)
-        for module in imported(path, lazily=False)
-    }
-    own = {"emgen", *(path.stem for path in (ROOT / "benchmarks").glob("*.py"))}
-    needed = names - sys.stdlib_module_names - own
-    assert {library for library in needed if not sources(library) & held} == set()
 
 
 def test_the_version_is_one_and_the_changelog_has_it():
