@@ -40,7 +40,7 @@ HOMES = {
     "safetensors": ("networks", "training"),
     "diffusers": ("networks.unet2d",),
     "matplotlib": ("qc.figures", "qc.report", "training.progress"),
-    "accelerate": ("training.loop",),
+    "accelerate": ("training.run",),
     "jinja2": ("qc.report",),
     "elf": ("qc.segmentation",),
     "bioimage_cpp": ("qc.segmentation",),
