@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import scipy.ndimage
+from cubic import cubic as cubic_interpolation
 from isotropic import interpolated, measured
 from matplotlib.figure import Figure
 from PIL import Image
@@ -26,7 +27,6 @@ from sections import Task, deblurrers
 
 from emgen.arrays import deblur, denoise, isotropic, superres
 from emgen.geometry import Box, VoxelSize
-from emgen.physics import interpolation
 
 VOXEL, SEED = VoxelSize(8, 8, 8), 0
 Panel = tuple[str, np.ndarray]
@@ -134,7 +134,7 @@ def superresolution(path: Path, facts: Facts) -> None:
         y = truth.reshape(n, factor, n, factor).mean((1, 3))
         middle = (factor - 1) / 2
         image = Image.fromarray(y, mode="F").resize((120, 120), Image.Resampling.LANCZOS)
-        cubic = interpolation.cubic(
+        cubic = cubic_interpolation(
             y[None],
             Box((0, 0, 0), (1, n, n)),
             Box((0, 0, 0), (1, 120, 120)),

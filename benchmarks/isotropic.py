@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from axial_unet import operator
 from axial_unet import restore as axial_unet
+from cubic import cubic
 from matplotlib.figure import Figure
 from scores import Rows, coverage, demo_volume, others, scores
 
@@ -45,7 +46,7 @@ def interpolated(y: np.ndarray, factor: int, section: str, kind: str) -> np.ndar
     if kind == "nearest":
         place = np.clip(np.rint((np.arange(A.shape[0]) - A.centre[0]) / factor), 0, len(y) - 1)
         return y[place.astype(int)]
-    how = interpolation.linear if kind == "linear" else interpolation.cubic
+    how = interpolation.linear if kind == "linear" else cubic
     return how(y, Box.whole(A.measured_shape), Box.whole(A.shape), A.scale, A.centre)
 
 

@@ -24,7 +24,7 @@ from scores import RANGE, Rows, demo_volume
 
 from emgen.config.restore import LEARNED
 from emgen.geometry import Box, VoxelSize
-from emgen.qc import seams
+from emgen.qc import face_steps
 from emgen.volumes.intensity import store
 from emgen.volumes.volume import Volume
 
@@ -79,8 +79,8 @@ def own_steps(height: int, width: int) -> float:
         rows = mirrored(section, range(box.start[1], box.stop[1]), width)
         return rows[None, :, box.start[2] : box.stop[2]]
 
-    found = seams.score(seams.scan(read, (1, height, width), (1, BLOCK, BLOCK)))
-    return max(each.relative or 0.0 for each in seams.compare(found))
+    scores = face_steps.score(face_steps.scan(read, (1, height, width), (1, BLOCK, BLOCK)))
+    return max(face_steps.in_proportion(seam, None) or 0.0 for seam in scores)
 
 
 def main() -> None:

@@ -13,7 +13,11 @@ import tifffile
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.qc import fsc, image, segmentation
+from emgen.qc import fourier
+from emgen.qc.axes import PLANES, Plane
+from emgen.qc.grey_errors import error_sums, ssim_sums
+from emgen.qc.object_errors import contingency, error_counts, voi
+from emgen.qc.segmenter import segment
 from emgen.volumes.intensity import Intensity
 from emgen.volumes.volume import Volume
 
@@ -27,6 +31,17 @@ def demo_volume(name: str = "reference") -> np.ndarray:
     return volume.read(Box.whole(volume.shape))
 
 
+def psnr(truth: np.ndarray, found: np.ndarray) -> float | None:
+    """Peak signal-to-noise ratio in dB over 255 grey values; infinity for equal volumes."""
+    return error_sums(truth, found).psnr(RANGE)
+
+
+def mean_ssim(truth: np.ndarray, found: np.ndarray) -> dict[Plane, float | None]:
+    """Mean SSIM of the slices of every orientation; None where they are smaller than its window."""
+    sums = ssim_sums(truth, found, RANGE)
+    return {plane: sums.mean(plane) for plane in PLANES}
+
+
 def scores(
     truth: np.ndarray, found: np.ndarray, voxel: VoxelSize, neurons: np.ndarray | None = None
 ) -> dict[str, Any]:
@@ -36,25 +51,25 @@ def scores(
     was found and the neurons, each as [split, merge] in bits.
     """
     truth, found = truth.astype(np.float32), np.clip(found.astype(np.float32), 0, RANGE)
-    sums = fsc.shell_sums(truth, found, voxel)
-    ssim = image.ssim(truth, found, RANGE)
+    sums = fourier.shell_sums(truth, found, voxel)
+    ssim = mean_ssim(truth, found)
     figures: dict[str, Any] = {
-        "psnr": image.psnr(truth, found, RANGE),
+        "psnr": psnr(truth, found),
         "ssim_xy": ssim["xy"],
         "ssim_xz": np.mean(
             [each for each in (ssim["xz"], ssim["yz"]) if each is not None] or [0.0]
         ),
     }
     for sector in ("spherical", "axial", "lateral"):
-        figures[f"fsc_{sector}"] = fsc.resolution(fsc.curve(sums, sector)).value_nm
-        figures[f"power_{sector}"] = image.power_spectrum_ratio(sums, sector)
+        figures[f"fsc_{sector}"] = fourier.resolution(fourier.curve(sums, sector)).value_nm
+        figures[f"power_{sector}"] = fourier.power_ratio(sums, sector)
     if neurons is not None:
         scale = Intensity.of([truth])
-        own = segmentation.segment(found, voxel, low=scale.low, high=scale.high)
+        own = segment(found, voxel, low=scale.low, high=scale.high)
         other = _segmented(truth.tobytes(), truth.shape, voxel)
-        figures["consistency"] = segmentation.voi(segmentation.contingency(other, own))
-        figures["voi"] = segmentation.voi(segmentation.contingency(neurons, own))
-        counts = segmentation.error_counts(segmentation.contingency(neurons, own))
+        figures["consistency"] = voi(contingency(other, own))
+        figures["voi"] = voi(contingency(neurons, own))
+        counts = error_counts(contingency(neurons, own))
         figures["split"], figures["merged"], figures["objects"] = (
             counts.split,
             counts.merged,
@@ -68,7 +83,7 @@ def _segmented(voxels: bytes, shape: tuple[int, ...], voxel: VoxelSize) -> np.nd
     """The truth's own segmentation, which every row of a table is compared with."""
     truth = np.frombuffer(voxels, np.float32).reshape(shape)
     scale = Intensity.of([truth])
-    return segmentation.segment(truth, voxel, low=scale.low, high=scale.high)
+    return segment(truth, voxel, low=scale.low, high=scale.high)
 
 
 def coverage(truth: np.ndarray, mean: np.ndarray, std: np.ndarray, wider: float) -> list[float]:
@@ -86,15 +101,15 @@ def section_scores(truth: np.ndarray, found: np.ndarray, voxel: VoxelSize) -> di
     """PSNR, SSIM and Fourier ring correlation at 0.5 (nm) of sections (n, y, x) that do not belong together."""
     truth, found = truth.astype(np.float32), np.clip(found.astype(np.float32), 0, RANGE)
     pairs = list(zip(truth[:, None], found[:, None], strict=True))
-    sums = [fsc.shell_sums(a, b, voxel) for a, b in pairs]
+    sums = [fourier.shell_sums(a, b, voxel) for a, b in pairs]
     total = sums[0]
     for each in sums[1:]:
         total = total + each
     return {
-        "psnr": image.psnr(truth, found, RANGE),
-        "ssim": float(np.mean([image.ssim(a, b, RANGE)["xy"] for a, b in pairs])),
-        "frc_nm": fsc.resolution(fsc.curve(total, "lateral")).value_nm,
-        "power": image.power_spectrum_ratio(total, "lateral"),
+        "psnr": psnr(truth, found),
+        "ssim": float(np.mean([mean_ssim(a, b)["xy"] for a, b in pairs])),
+        "frc_nm": fourier.resolution(fourier.curve(total, "lateral")).value_nm,
+        "power": fourier.power_ratio(total, "lateral"),
     }
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import scipy.ndimage
 import tifffile
+from cubic import cubic
 from PIL import Image
 from scores import Rows, coverage, demo_volume, others, section_scores
 from skimage import registration, restoration
@@ -209,7 +210,7 @@ def enlargers(task: Task, factor: int) -> dict[str, Method]:
 
     return {
         "linear": lambda: resized(interpolation.linear),
-        "cubic": lambda: resized(interpolation.cubic),
+        "cubic": lambda: resized(cubic),
         "Lanczos": lanczos,
         "ours, sections alone": lambda: task.among(lambda a: superres(a, factor), 0),
         "ours": lambda: task.among(lambda a: superres(a, factor)),

@@ -22,13 +22,12 @@ import numpy as np
 import torch
 from axial_unet import FAST
 from isotropic import measured
-from scores import RANGE, demo_volume, made_with
+from scores import RANGE, demo_volume, made_with, psnr
 
 from emgen.arrays import isotropic
 from emgen.geometry import Box
 from emgen.networks.checkpoint import load
 from emgen.physics.operators import Slice
-from emgen.qc.image import psnr
 from emgen.sampling import philox as noise
 from emgen.sampling import samplers as sampler
 from emgen.sampling.tiles import planes
@@ -131,7 +130,7 @@ def loops(truth: np.ndarray, factor: int) -> list[dict[str, Any]]:
 
 
 def _row(name: str, truth: np.ndarray, found: np.ndarray, spent: float) -> dict[str, Any]:
-    value = psnr(truth.astype(np.float32), np.clip(found, 0, RANGE).astype(np.float32), RANGE)
+    value = psnr(truth.astype(np.float32), np.clip(found, 0, RANGE).astype(np.float32))
     print(name, round(spent, 1), value, flush=True)
     return {"row": name, "seconds": round(spent, 2), "psnr": round(float(value or 0), 2)}
 

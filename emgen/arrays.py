@@ -19,8 +19,8 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.networks.device import fixed_arithmetic, refuse_missing_device
 from emgen.physics.psf import as_tuples, check_kernel
-from emgen.run.blind import measure
 from emgen.run.calibration import calibrate
+from emgen.run.fit_psf import fit_psf
 from emgen.run.plan import Plan, make
 from emgen.run.resolve import resolve
 from emgen.run.restore import Fields, Restorer
@@ -157,7 +157,7 @@ def _restored(
     spec = resolve(config, measured, psf)
     plan = make(spec)
     if psf is None and spec.mode.fits_psf:
-        plan = replace(plan, psf=measure(plan, measured, device).kernel)
+        plan = replace(plan, psf=fit_psf(plan, measured, device).kernel)
         plan.mode.refuse_grid(plan.grid)
     with fixed_arithmetic(config.restore.precision):
         factor = calibrate(plan, measured, device, workers).factor if plan.several_samples else None

@@ -1,8 +1,8 @@
-# plan.json is `ancient` where only voxels count: other QC settings rewrite it, and nothing is restored
-# again for them. Settings that change voxels never reach it (refuse_other_settings).
+# What the other rules share. The volume's shape is known while the workflow is parsed, so the jobs are known too
+# (no checkpoints), and bad input ends the run here, before any work.
 #
-# Everything the other rules share. The volume's shape is known while the workflow is parsed, so the
-# jobs are known too (no checkpoints), and bad input ends the run here, before any work.
+# plan.json is `ancient` where only voxels count: other QC settings rewrite it, and nothing is restored again for
+# them. Settings that change voxels never reach it (refuse_other_settings).
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -14,11 +14,23 @@ from emgen.run.output import refuse_other_settings
 from emgen.run.resolve import resolve
 from emgen.volumes.pyramid import factors
 
+if "recipe" in config:
+    raise WorkflowError(
+        "a recipe trains a network, which is a workflow of its own: "
+        "snakemake -s workflow/train.smk --config recipe=FILE --cores all"
+    )
+if not config:
+    raise WorkflowError(
+        "there is no configuration; give one: snakemake --configfile my.yaml --cores all "
+        "(config/config.yaml describes every key)"
+    )
+
 try:
     CONFIG = parse_settings(config)
     RUN = f"results/{CONFIG.run}"
     SPEC = resolve(CONFIG)
-    refuse_other_settings(SPEC, Path(RUN))
+    # in a module of another workflow, Snakemake puts the `prefix:` before every path of a rule, and of no other
+    refuse_other_settings(SPEC, Path(workflow.modifier.path_modifier.replace_prefix(RUN)))
 except EmgenError as error:
     raise WorkflowError(str(error)) from None
 

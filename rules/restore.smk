@@ -30,8 +30,6 @@ rule adapt:
         steps=CONFIG.restore.adapt.steps,
         seed=CONFIG.restore.seed,
         noise=SPEC.mode.noise_setting,
-        # not an output: a job that is killed goes on from its last checkpoint
-        folder="results/adapted/{name}/training",
     message:
         "Adapting the prior to the sections of the input; see {log}"
     script:
@@ -118,7 +116,6 @@ rule restore:
         runtime=120,
         gpu_slot=1,
     params:
-        store=f"{RUN}/blocks/{{job}}.zarr",
         jobs=SPEC.grid.jobs,
         version=__version__,
     message:

@@ -73,7 +73,9 @@ rule provenance:
         restored=f"{RUN}/restored.json",
     output:
         run=f"{RUN}/provenance/run.json",
-        crate=f"{RUN}/provenance/ro-crate-metadata.json",
+        crate=f"{RUN}/ro-crate-metadata.json",
+        # where versions before 0.2 wrote it
+        former=f"{RUN}/provenance/ro-crate-metadata.json",
     log:
         f"{RUN}/logs/provenance.log",
     benchmark:

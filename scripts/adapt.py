@@ -15,7 +15,8 @@ with logged(snakemake.log[0]), claimed_device() as device:
         params.volume,
         params.steps,
         params.seed,
-        Path(params.folder),
+        # no output of the rule: a job that is killed goes on from its last checkpoint
+        Path(output.weights).with_name("training"),
         snakemake.wildcards.name,
         device,
         params.lost,

@@ -1,41 +1,34 @@
 """Judge the figures into summary.json, and show them in report.html."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 
-from emgen.qc import report
-from emgen.qc.measure import uncertainty
+from emgen.qc.metrics import METRICS
+from emgen.qc.report.page import Findings, render
+from emgen.qc.report.rule_times import rule_times
 from emgen.qc.sample import Sample
-from emgen.qc.summary import PARTS
-from emgen.qc.verdict import summarise
+from emgen.qc.summary import summarise
 from emgen.run.log import logged
 from emgen.run.plan import Plan
-from emgen.run.trial_facts import Calibration
-from emgen.volumes.volume import Volume
 
 with logged(snakemake.log[0]):
     given = dict(snakemake.input.items())
     run = Path(given["plan"]).parent
     plan = Plan.read(given["plan"])
-    sample = Sample.of(plan, run / "restored.ome.zarr")
-    spread = Volume.open(run / "uncertainty.ome.zarr") if plan.several_samples else None
-    figures = {name: kind.read(given[name]) for name, kind in PARTS.items() if name in given}
-    if spread:
-        tried = given.get("calibration")
-        figures["uncertainty"] = uncertainty(
-            sample, spread, Calibration.read(tried) if tried else None
-        )
-    found = summarise(plan, **figures)
-    found.write(snakemake.output.summary)
-    page = report.render(
-        report.Findings(
-            summary=found,
-            sample=sample,
-            facts=report.read_facts(given["facts"]),
-            times=report.rule_times(run / "benchmarks"),
-            spread=spread,
-            segments=np.load(given["section"]) if "section" in given else None,
+    measured = [metric for metric in METRICS if f"{metric.name}_figures" in given]
+    figures = {m.name: m.figures.read(given[f"{m.name}_figures"]) for m in measured}
+    arrays = {m.name: np.load(given[f"{m.name}_arrays"]) for m in measured if m.keeps_arrays}
+    summary = summarise(plan, figures)
+    summary.write(snakemake.output.summary)
+    page = render(
+        Findings(
+            summary=summary,
+            sample=Sample.of(plan, run),
+            facts=json.loads(Path(given["facts"]).read_text()),
+            times=rule_times(run / "benchmarks"),
+            arrays=arrays,
         )
     )
     Path(snakemake.output.html).write_text(page, encoding="utf-8")

@@ -22,7 +22,7 @@ with logged(snakemake.log[0]), claimed_device() as device:
     facts = restore_job(
         plan,
         int(snakemake.wildcards.job),
-        Path(snakemake.params.store),
+        Path(snakemake.output.facts).with_suffix(".zarr"),
         device,
         snakemake.threads,
         log,

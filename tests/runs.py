@@ -76,20 +76,21 @@ def read(folder: Path) -> np.ndarray:
 
 
 def snakemake(
-    folder: Path, config: dict | Path, *arguments: str, **more
+    folder: Path, config: dict | Path, *arguments: str, root: Path = ROOT, **more
 ) -> subprocess.CompletedProcess[str]:
-    """Run the project's workflow with `folder` as its working directory."""
+    """Run the project's workflow with `folder` as its working directory; `root` is a copy of the project."""
     return subprocess.run(
-        command(folder, config, *arguments),
+        command(folder, config, *arguments, root=root),
         capture_output=True,
         text=True,
-        env=environment(),
+        env=environment() | {"PYTHONPATH": str(root)},
+        cwd=folder,  # `python -m` looks for modules here first
         check=False,
         **more,
     )
 
 
-def command(folder: Path, config: dict | Path, *arguments: str) -> list[str]:
+def command(folder: Path, config: dict | Path, *arguments: str, root: Path = ROOT) -> list[str]:
     """The command line of `snakemake`, with its configuration written to `folder`."""
     if isinstance(config, dict):
         path = folder / f"{config.get('run', 'config')}.yaml"
@@ -101,7 +102,7 @@ def command(folder: Path, config: dict | Path, *arguments: str) -> list[str]:
         "-m",
         "snakemake",
         "--snakefile",
-        str(ROOT / "Snakefile"),
+        str(root / "Snakefile"),
         "--directory",
         str(folder),
     ]

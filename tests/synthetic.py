@@ -41,6 +41,7 @@ def run(
     reference: bool = True,
     samples: int = 1,
     noise: float = 0.0,
+    spread: float | np.ndarray = 2.0,
 ) -> tuple[Plan, Sample]:
     """The plan and the sample of a run whose output is made from the truth by `restored`."""
     truth = tissue()
@@ -73,16 +74,7 @@ def run(
         key="k" * 64,
     )
     volume(folder / "restored.ome.zarr", store(restored(truth), "uint8"))
-    return plan, Sample.of(plan, folder / "restored.ome.zarr")
-
-
-def thinned(plan: Plan) -> Callable[[Box, np.ndarray], tuple[Box, np.ndarray]]:
-    """The forward model: every few sections."""
-    f = plan.scale[0]
-
-    def degrade(box: Box, voxels: np.ndarray) -> tuple[Box, np.ndarray]:
-        first, last = -(-box.start[0] // f), (box.stop[0] - 1) // f + 1
-        foot = Box((first, *box.start[1:]), (last, *box.stop[1:]))
-        return foot, voxels[first * f - box.start[0] :: f]
-
-    return degrade
+    if samples > 1:
+        deviation = np.full(SHAPE, spread, np.float32) if np.isscalar(spread) else spread
+        volume(folder / "uncertainty.ome.zarr", deviation)
+    return plan, Sample.of(plan, folder)

@@ -1,4 +1,4 @@
-"""What benchmarks measure with: results of other programs, and the Frechet distance."""
+"""What benchmarks measure with: results of other programs, cubic interpolation, the Frechet distance."""
 
 import sys
 
@@ -8,6 +8,7 @@ import tifffile
 from runs import ROOT
 
 from emgen.errors import EmgenError
+from emgen.geometry import Box
 
 
 @pytest.fixture
@@ -50,3 +51,23 @@ def test_the_frechet_distance_of_gaussians_is_known(monkeypatch):
     expected = 5 + np.square(s1 - s2).sum()
     assert distance(a, b) == pytest.approx(expected, rel=0.02)
     assert distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture
+def cubic(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield __import__("cubic").cubic
+    sys.modules.pop("cubic", None)
+
+
+def test_cubic_interpolation_is_exact_for_polynomials_of_second_degree(cubic):
+    measured = ((np.arange(8) * 4 + 1.5) / 32) ** 2
+    box = Box((6, 0, 0), (26, 1, 1))
+    result = cubic(measured[:, None, None], Box.whole((8, 1, 1)), box, (4, 1, 1), (1.5, 0, 0))
+    assert result[:, 0, 0] == pytest.approx((np.arange(6, 26) / 32) ** 2, abs=1e-6)
+
+
+def test_cubic_interpolation_keeps_measured_voxels_and_holds_the_edges(cubic):
+    y = np.random.default_rng(0).normal(size=(5, 4, 6)).astype(np.float32)
+    result = cubic(y, Box.whole((5, 4, 6)), Box.whole((20, 4, 6)), (4, 1, 1), (1, 0, 0))
+    assert np.array_equal(result[1::4], y) and np.array_equal(result[0], y[0])

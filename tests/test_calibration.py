@@ -1,6 +1,7 @@
 """The spread of samples, tried on the volume's own sections."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,21 +11,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgen.arrays import Array, deblur, denoise, isotropic, superres
-from emgen.config.run import parse
+from emgen.config import parse
+from emgen.config.restore import Restore
+from emgen.geometry import VoxelSize
+from emgen.modes import mode, trial
+from emgen.modes.trial import REPEATS, coarser, degraded, noisier, rows_between
 from emgen.physics.interpolation import linear
 from emgen.physics.noise_model import NoiseModel
 from emgen.physics.operators import Downsample, Gaussian, Mean, Slice
 from emgen.run import calibration
-from emgen.run.calibration import DEPTH, calibrate, coarser, compared, degraded, noisier
+from emgen.run.calibration import calibrate
 from emgen.run.plan import make
 from emgen.run.resolve import resolve
 
-SHAPE = (48, DEPTH, 64)
+SHAPE = (48, REPEATS, 64)
 KINDS = {
     "slice": Slice(SHAPE, 4),
     "mean": Mean(SHAPE, 4),
     "gaussian": Gaussian(SHAPE, 4, fwhm=4.0),
 }
+
+
+def tried(section):
+    """The mode of a volume of SHAPE, with a thickness model."""
+    return mode(Restore(factor=4, section=section), (12, REPEATS, 64), VoxelSize(1, 1, 1))
 
 
 def planned(voxels, factor=4, **restore):
@@ -37,8 +47,10 @@ def planned(voxels, factor=4, **restore):
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_noise_a_section_is_measured_as_the_volume_is(kind, fib25):
     A, section = KINDS[kind], fib25[0][:48, :64].astype(np.float32)
-    y, truth, left = degraded(section, A, NoiseModel(0.0), np.random.default_rng(0))
-    volume = torch.from_numpy(np.repeat(section[:, None], DEPTH, axis=1))
+    y, truth, left = degraded(
+        section, A, NoiseModel(0.0), np.random.default_rng(0), kind == "slice"
+    )
+    volume = torch.from_numpy(np.repeat(section[:, None], REPEATS, axis=1))
     np.testing.assert_allclose(y, A(volume).numpy(), rtol=1e-5)
     assert (truth == section).all() and left == 0
 
@@ -46,11 +58,11 @@ def test_without_noise_a_section_is_measured_as_the_volume_is(kind, fib25):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_measured_is_as_noisy_as_the_volume_and_shares_no_noise_with_the_truth(kind):
     A, sigma, rng = KINDS[kind], 10.0, np.random.default_rng(0)
-    between = compared(A, (0, 45))
+    between = rows_between(tried(kind))
     noises, products, truths = [], [], []
     for _ in range(200):
         section = (100 + sigma * rng.standard_normal((48, 64))).astype(np.float32)
-        y, truth, left = degraded(section, A, NoiseModel(sigma), rng)
+        y, truth, left = degraded(section, A, NoiseModel(sigma), rng, kind == "slice")
         # what a linear restoration would bring back of the noise
         back = A.adjoint(torch.from_numpy(y) - 100).numpy()[:, 0]
         noises.append(np.square(y[:, 0] - 100).mean())
@@ -62,8 +74,8 @@ def test_what_is_measured_is_as_noisy_as_the_volume_and_shares_no_noise_with_the
 
 
 def test_rows_that_a_slice_keeps_and_those_beyond_the_last_are_not_compared():
-    assert np.flatnonzero(~compared(KINDS["slice"], (0, 45))).tolist() == [*range(0, 45, 4), 45, 46, 47]  # fmt: skip
-    assert compared(KINDS["mean"], (0, 48)).all()
+    assert np.flatnonzero(~rows_between(tried("slice"))).tolist() == [*range(0, 45, 4), 45, 46, 47]  # fmt: skip
+    assert rows_between(tried("mean")).all()
 
 
 class Interpolation:
@@ -74,8 +86,10 @@ class Interpolation:
     def __init__(self, plan, device, workers):
         self.plan = plan
 
-    def load(self):
-        """There is no network."""
+    @property
+    def networks(self):
+        """There is none: whoever loads it loads nothing."""
+        return SimpleNamespace(load=lambda: None)
 
     def __call__(self, box, y):
         mean = linear(
@@ -146,7 +160,7 @@ def test_it_is_the_same_for_other_workers_and_leaves_lost_and_empty_sections_out
     plan, measured = planned(voxels)
     assert plan.missing == (2,)
     found = calibrate(plan, measured)
-    assert found.crops == calibration.FEWEST and found.factor > 0
+    assert found.crops == trial.VOLUME_CROPS[0] and found.factor > 0
     assert calibrate(plan, measured, workers=2) == found
     # nothing is read of what is lost
     voxels[2] = 255
@@ -159,7 +173,7 @@ def test_sections_that_say_nothing_leave_the_spread_as_it_is(fib25):
     plan, _ = planned(fib25[:4, :64, :64].astype(np.float32))
     empty = Array(np.full((4, 64, 64), 7, np.float32))
     assert calibrate(plan, empty).factor is None and calibrate(plan, empty).crops == 0
-    drowned = replace(plan, noise=1000.0)
+    drowned = replace(plan, noise_model=NoiseModel(1000.0))
     assert calibrate(drowned, Array(fib25[:4, :64, :64].astype(np.float32))).factor is None
 
 
@@ -169,8 +183,10 @@ class Kept:
     def __init__(self, plan, device, workers):
         self.plan = plan
 
-    def load(self):
-        """There is no network."""
+    @property
+    def networks(self):
+        """There is none: whoever loads it loads nothing."""
+        return SimpleNamespace(load=lambda: None)
 
     def __call__(self, box, y):
         coarse = self.plan.scale[1]
@@ -185,7 +201,7 @@ def test_noise_that_is_left_is_the_error_of_a_section(monkeypatch):
     monkeypatch.setattr(calibration, "Restorer", Kept)
     found = calibrate(plan, measured)
     # the noise of the trial: that which was there, and more
-    expected = 8 * (1 + calibration.MORE**2) ** 0.5
+    expected = 8 * (1 + trial.EXTRA_NOISE**2) ** 0.5
     assert found.factor == pytest.approx(expected, rel=0.05)
 
 
@@ -218,7 +234,7 @@ def test_what_is_measured_again_shares_no_noise_with_what_it_is_compared_with(ki
         expected.append(left.mean())
     assert abs(np.mean(products)) < 4 * np.std(products) / 300**0.5
     assert np.mean(squares) == pytest.approx(np.mean(expected), rel=0.02)
-    louder = 1 + calibration.MORE**2 if kind == "noisier" else 1
+    louder = 1 + trial.EXTRA_NOISE**2 if kind == "noisier" else 1
     assert np.mean(noises) == pytest.approx(louder * sigma**2, rel=0.02)
 
 
@@ -255,9 +271,7 @@ def test_noise_that_neighbours_share_cannot_be_tried(fib25):
 def test_on_sections_the_truth_lies_within_the_spread_as_often_as_it_should(restored, fib25):
     truth = fib25[:6].astype(np.float32)
     found = restored(truth, samples=4)
-    off = (
-        np.abs(found.mean - truth) / found.std / found.plan.config.restore.error_variance_ratio**0.5
-    )
+    off = np.abs(found.mean - truth) / found.std / found.plan.mode.error_variance_ratio**0.5
     # sections of 96 pixels are too small to take as many of a blurred one for one as it wants
     assert 0.35 < (off <= 1).mean() < 0.8
 

@@ -54,19 +54,17 @@ def test_the_schema_refuses_unknown_keys_too():
     [
         ({"restor": {}}, ["restor: there is no such key", "did you mean `restore`"]),
         ({"restore": {"step": 3}}, ["restore.step: there is no such key", "did you mean `steps`"]),
-        ({"restore": {"steps": "many"}}, ["restore.steps", "integer", "'many'"]),
-        ({"restore": {"mode": "magic"}}, ["restore.mode", "isotropic", "'magic'"]),
+        ({"steps": 3}, ["steps: there is no such key", "did you mean `restore.steps`"]),
+        ({"restore": {"steps": "many"}}, ["restore.steps", "a whole number", '"many"']),
+        ({"restore": {"mode": "isotopic"}}, ["restore.mode", "did you mean isotropic?"]),
         ({"restore": {"noise": -1}}, ["restore.noise"]),
-        ({"restore": {"mode": "superres"}}, ["superres needs `factor: 2`"]),
-        ({"restore": {"mode": "denoise", "factor": 4}}, ["denoise keeps the voxel size"]),
-        ({"restore": {"sampler": "em-generalist", "alpha": 3}}, ["alpha must be at most 2"]),
         ({"grid": {"halo": [16, 16, 200]}}, ["the halo", "must not be larger than the block"]),
         ({"grid": {"block": [100, 128, 128]}}, ["grid.block", "whole multiples of the write unit"]),
         ({"output": {"chunk": [60, 64, 64]}}, ["output.shard", "whole multiples of output.chunk"]),
         ({"grid": {"block": [128, 128]}}, ["grid.block"]),
         ({"run": "../elsewhere"}, ["run"]),
         ({"input": {}}, ["input.volume: is missing"]),
-        ({"input": {"volume": 3}}, ["input.volume", "string", "3"]),
+        ({"input": {"volume": 3}}, ["input.volume", "a text", "3"]),
     ],
 )
 def test_a_fault_is_named_with_its_key_and_value(change, words):
@@ -107,19 +105,3 @@ def test_a_misspelt_key_of_the_noise_is_named(noise):
         EmgenError, match=r"restore\.noise\.(gian|blck): there is no such key; did you mean"
     ):
         config.parse({"run": "a", "input": {"volume": "b"}, "restore": {"noise": noise}})
-
-
-@pytest.mark.parametrize(
-    "restore",
-    [
-        {"sampler": "dps", "start": 0.5},
-        {"sampler": "em-generalist", "estimator": "emgen-axial"},
-        {"alpha": 0.5},
-        {"mode": "denoise", "psf": {"sigma": 3}},
-        {"mode": "superres", "factor": 2, "section": "mean"},
-    ],
-    ids=["start", "estimator", "alpha", "psf", "section"],
-)
-def test_what_has_no_effect_is_refused(restore, request):
-    message = fault({**MINIMAL, "restore": restore})
-    assert f"{request.node.callspec.id} has no effect with mode" in message

@@ -1,16 +1,20 @@
 import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pytest
 
-from emgen.config.run import parse
+from emgen.config import parse
+from emgen.config.restore import Restore
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.run import plan as planning
+from emgen.modes import mode
+from emgen.physics.noise_model import NoiseModel
+from emgen.run import output
 from emgen.run.output import create_output, refuse_other_settings
-from emgen.run.plan import Plan, make
-from emgen.run.resolve import resolve, sampling
+from emgen.run.plan import PLAN_SCHEMA, Plan, make
+from emgen.run.resolve import concurrent_blocks, resolve
 from emgen.volumes.volume import Volume
 
 THICK = VoxelSize(24, 8, 8)
@@ -47,7 +51,7 @@ def config(volume, **changes):
 
 def test_the_physical_extent_is_kept(tmp_path):
     found = resolve(config(measured(tmp_path)))
-    assert (found.grid.shape, found.voxel, found.scale) == (
+    assert (found.grid.shape, found.voxel, found.mode.acquisition.scale) == (
         (15, 20, 22),
         VoxelSize(8, 8, 8),
         (3, 1, 1),
@@ -56,7 +60,9 @@ def test_the_physical_extent_is_kept(tmp_path):
 
 @pytest.mark.parametrize(("section", "centre"), [("slice", 0), ("mean", 1), ("gaussian", 1)])
 def test_a_measured_section_lies_where_its_convention_says(tmp_path, section, centre):
-    assert resolve(config(measured(tmp_path), restore={"section": section})).centre == (
+    assert resolve(
+        config(measured(tmp_path), restore={"section": section})
+    ).mode.acquisition.centre == (
         centre,
         0,
         0,
@@ -78,10 +84,10 @@ def test_the_default_factor_is_the_anisotropy_near_a_whole_number(tmp_path, size
     volume = measured(tmp_path)
     voxel = VoxelSize(size, 4, 4) if size > 8 else VoxelSize(size, 8, 8)
     if factor:
-        assert sampling(config(volume), voxel)[0] == (factor, 1, 1)
+        assert mode(Restore(), volume.shape, voxel).acquisition.scale == (factor, 1, 1)
     else:
         with pytest.raises(EmgenError, match=r"restore\.factor|nothing to restore"):
-            sampling(config(volume), voxel)
+            mode(Restore(), volume.shape, voxel)
 
 
 def test_a_plan_comes_back_from_its_file(tmp_path):
@@ -170,8 +176,8 @@ def test_an_output_of_another_plan_is_not_touched(tmp_path):
 
 def test_a_run_that_the_disk_cannot_hold_never_starts(tmp_path, monkeypatch):
     found = resolve(config(measured(tmp_path)))
-    usage = type("usage", (), {"free": found.bytes - 1})
-    monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: usage)
+    usage = type("usage", (), {"free": found.disk_bytes - 1})
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(EmgenError, match="GB are free"):
         refuse_other_settings(found, tmp_path / "results")
 
@@ -183,3 +189,52 @@ def test_only_sections_beyond_the_last_measured_one_are_extrapolated(tmp_path):
     for section, first in (("slice", 10), ("mean", 12)):
         lost = config(volume, restore={"section": section}, input={"lost": [4]})
         assert make(resolve(lost)).extrapolated == Box((first, 0, 0), (15, 20, 22))
+
+
+def test_a_plan_of_another_version_is_named_and_refused(tmp_path):
+    path = tmp_path / "plan.json"
+    make(resolve(config(measured(tmp_path)))).write(path)
+    facts = json.loads(path.read_text())
+    del facts["schema_version"]  # which 0.1.0 did not write
+    path.write_text(json.dumps(facts))
+    with pytest.raises(EmgenError, match=r"another version of emgen: .*\(emgen 0\.1\.0\)"):
+        Plan.read(path)
+    path.write_text("{")
+    with pytest.raises(EmgenError, match="is not a plan"):
+        Plan.read(path)
+    path.write_text(json.dumps({"schema_version": PLAN_SCHEMA, "config": facts["config"]}))
+    with pytest.raises(EmgenError, match="is damaged"):
+        Plan.read(path)
+
+
+def test_the_noise_model_is_in_the_plan_as_a_whole(tmp_path):
+    noise = {"gain": 0.5, "sigma": 2.0, "black": 10.0}
+    plan = make(resolve(config(measured(tmp_path), restore={"noise": noise})))
+    plan.write(tmp_path / "plan.json")
+    stored = json.loads((tmp_path / "plan.json").read_text())["noise_model"]
+    assert NoiseModel(**stored) == plan.noise_model and plan.noise_model.gain == 0.5
+
+
+def test_what_the_voxels_depend_on_has_the_names_that_runs_are_compared_by(tmp_path):
+    # kept by every run: whoever changes these names makes all finished runs look like runs with other settings
+    kept = resolve(config(measured(tmp_path))).settings
+    assert set(kept) == {"input", "restore", "grid", "output", "prior", "estimator"}
+    assert set(kept["restore"]) == {
+        *("mode", "factor", "section", "sampler", "steps", "estimator", "start", "alpha"),
+        *("samples", "noise", "psf", "prior", "precision", "seed"),
+    }
+    assert (kept["restore"]["factor"], kept["restore"]["steps"], kept["restore"]["start"]) == (
+        *(3, 6),
+        0.85,
+    )
+    assert set(kept["input"]) == {"volume", "lost"} and set(kept["grid"]) == {"block", "halo"}
+
+
+def test_more_threads_and_thinner_blocks_project_more_memory(tmp_path):
+    volume = measured(tmp_path)
+    spec = resolve(config(volume))
+    assert spec.memory_mb(1) < spec.memory_mb(8) < spec.memory_mb(64)
+    flat = {"restore": {"mode": "denoise"}, "grid": {"block": [1, 8, 8], "halo": [0, 4, 4]}}
+    thin = resolve(config(volume, output={"chunk": [1, 8, 8], "shard": [1, 8, 8]}, **flat))
+    assert concurrent_blocks(thin.mode, thin.grid, 8) == 8
+    assert thin.memory_mb(8) > thin.memory_mb(1)

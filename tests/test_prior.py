@@ -228,7 +228,10 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("name", "words"),
         [
-            ("no-such-prior", "shipped are: emgen-axial, emgen-sections, emgen-small"),
+            (
+                "no-such-prior",
+                "shipped are: emgen-axial, emgen-sections, emgen-sections-base, emgen-small",
+            ),
             ("missing.safetensors", "there is no prior missing.safetensors"),
             ("weights.ckpt", "pickle"),
             ("some/folder", "neither a shipped name"),

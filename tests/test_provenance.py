@@ -15,7 +15,7 @@ def written(tmp_path_factory):
     (folder / "provenance").mkdir()
     plan = make(resolve(parse(settings(measured(folder), restore={"samples": 2}))))
     provenance.write(plan, {"blocks": 18, "seconds": 1.0}, folder)
-    files = (folder / "provenance" / name for name in ("run.json", "ro-crate-metadata.json"))
+    files = (folder / name for name in ("provenance/run.json", "ro-crate-metadata.json"))
     return plan, *(json.loads(path.read_text()) for path in files)
 
 
@@ -44,8 +44,14 @@ def test_every_reference_in_the_crate_is_described(written):
     assert set(references(entities)) <= described
 
 
+def test_the_crate_holds_nothing_outside_its_root(written):
+    _, _, crate = written
+    (root,) = (entity for entity in crate["@graph"] if entity["@id"] == "./")
+    assert not [part["@id"] for part in root["hasPart"] if part["@id"].startswith(("../", "/"))]
+
+
 def test_the_crate_names_action_input_prior_and_results(written):
     plan, _, crate = written
     (action,) = (entity for entity in crate["@graph"] if entity["@type"] == "CreateAction")
     assert {"@id": plan.config.input.volume} in action["object"]
-    assert {"@id": "../uncertainty.ome.zarr/"} in action["result"]
+    assert {"@id": "uncertainty.ome.zarr/"} in action["result"]

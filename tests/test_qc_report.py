@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import run, thinned, volume
+from synthetic import run
 
 from emgen.geometry import Box
-from emgen.qc import figures, measure, report, views
-from emgen.qc.table import row
-from emgen.qc.verdict import summarise
-from emgen.volumes.volume import Volume
+from emgen.qc.metrics import METRICS
+from emgen.qc.report import charts, pictures, sections
+from emgen.qc.report.page import Findings, render
+from emgen.qc.report.rule_times import RuleTimes, rule_times
+from emgen.qc.report.tables import row
+from emgen.qc.summary import summarise
 
 FACTS = {
     "emgen": "0",
@@ -27,22 +29,14 @@ FACTS = {
 
 def findings(folder, restored=lambda truth: truth + 3.0, *, segmented=False, **more):
     plan, sample = run(folder, restored, **more)
-    found = {
-        "seams": measure.seams(sample),
-        "consistency": measure.consistency(sample, thinned(plan)),
+    measured = {
+        metric.name: metric.measure(sample, 1)
+        for metric in METRICS
+        if metric.applies(plan.config) and (segmented or metric.name != "segmentation")
     }
-    segments = spread = None
-    if sample.reference is not None:
-        found |= {"image": measure.image(sample), "fsc": measure.fsc(sample)}
-    if segmented:
-        found["segmentation"], segments = measure.segmentation(sample)
-    if plan.config.restore.samples > 1:
-        deviation = np.full(plan.shape, 2, np.float32)
-        spread = Volume.open(volume(folder / "uncertainty.ome.zarr", deviation))
-        found["uncertainty"] = measure.uncertainty(sample, spread)
-    summary = summarise(plan, **found)
-    times = [{"rule": "plan", "jobs": 1, "seconds": 4.0, "longest": 4.0, "memory_mb": None}]
-    return report.Findings(summary, sample, FACTS, times, spread, segments)
+    summary = summarise(plan, {name: each.figures for name, each in measured.items()})
+    arrays = {name: each.arrays for name, each in measured.items()}
+    return Findings(summary, sample, FACTS, [RuleTimes("plan", 1, 4.0, 4.0, None)], arrays)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +47,7 @@ def full(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def full_page(full):
-    return report.render(full)
+    return render(full)
 
 
 class Checked(HTMLParser):
@@ -81,18 +75,18 @@ class Checked(HTMLParser):
 
 
 def test_the_page_is_whole_and_fetches_nothing(full_page):
-    seen = Checked(full_page)
-    assert not seen.open
-    assert seen.addresses and all(address.startswith("data:image/") for address in seen.addresses)
+    page = Checked(full_page)
+    assert not page.open
+    assert page.addresses and all(address.startswith("data:image/") for address in page.addresses)
     assert not re.search(r"@import|url\(|<script|<link", full_page)
-    assert seen.headings == [
+    assert page.headings == [
         "Sections", "Grey values", "Resolution", "Objects", "Seams", "Consistency with the input",
         "Uncertainty", "Time and memory", "Provenance",
     ]  # fmt: skip
 
 
 def test_the_same_findings_give_the_same_page(full, full_page):
-    assert report.render(full) == full_page
+    assert render(full) == full_page
 
 
 def test_extrapolated_sections_are_marked(full_page):
@@ -102,13 +96,13 @@ def test_extrapolated_sections_are_marked(full_page):
 
 
 def test_without_a_reference_the_page_says_what_it_cannot_say(tmp_path):
-    text = report.render(findings(tmp_path, reference=False))
+    text = render(findings(tmp_path, reference=False))
     assert "No reference was given" in text
     assert Checked(text).headings[:3] == ["Sections", "Seams", "Consistency with the input"]
 
 
 def test_a_denoised_volume_is_compared_with_the_input(tmp_path):
-    text = report.render(findings(tmp_path, factor=1))
+    text = render(findings(tmp_path, factor=1))
     assert "linear interpolation" not in text.lower()
     assert "extrapolated" not in text
 
@@ -116,67 +110,72 @@ def test_a_denoised_volume_is_compared_with_the_input(tmp_path):
 def test_names_of_the_user_are_text_and_not_markup(tmp_path):
     folder = tmp_path / "a<b>&c"
     folder.mkdir()
-    text = report.render(findings(folder, reference=False))
+    text = render(findings(folder, reference=False))
     assert "a<b>" not in text and "a&lt;b&gt;&amp;c" in text
 
 
 def test_the_section_shown_is_as_far_from_measured_ones_as_can_be(tmp_path):
     plan, _ = run(tmp_path)
-    seen = views.view(plan)
-    assert seen.at[0] % 4 == 2
-    assert views.from_measured(plan, seen.at[0]) == 2
-    assert views.from_measured(plan, 20) == 0 and views.from_measured(plan, 23) == 3
+    view = sections.view(plan)
+    assert view.at[0] % 4 == 2
+    assert sections.from_measured(plan, view.at[0]) == 2
+    assert sections.from_measured(plan, 20) == 0 and sections.from_measured(plan, 23) == 3
 
 
 def test_the_input_is_shown_by_its_nearest_voxels(tmp_path):
     plan, sample = run(tmp_path)
     box = Box((3, 0, 0), (8, 32, 40))
-    shown = views.nearest(plan, sample.measured, box)
+    shown = sections.nearest_measured(plan, sample.measured, box)
     measured = sample.measured.read(Box.whole(sample.measured.shape))
     np.testing.assert_array_equal(shown, measured[[1, 1, 1, 2, 2]])
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "better"),
-    [(2, 1, "restored"), (1, 2, "interpolated"), (1.001, 1.002, None), (None, 1, None)],
+    ("a", "b", "best"),
+    [
+        (2, 1, [True, False]),
+        (1, 2, [False, True]),
+        (1.001, 1.002, [False] * 2),
+        (None, 1, [False] * 2),
+    ],
 )
-def test_bold_only_where_numbers_differ_in_what_is_shown(a, b, better):
-    assert row("gain", a, b, "", ".2f", higher=True).better == better
+def test_bold_only_where_numbers_differ_in_what_is_shown(a, b, best):
+    assert [cell.best for cell in row("gain", [a, b], ".2f", higher=True).cells] == best
 
 
 def test_what_is_rounded_to_nothing_has_no_sign():
-    assert row("bias", -0.001, 0.2, "", "+.1f").restored == "0.0"
-    assert row("bias", -0.1, 0.2, "", "+.1f").restored == "−0.1"
+    assert row("bias", [-0.001, 0.2], "+.1f").cells[0].text == "0.0"
+    assert row("bias", [-0.1, 0.2], "+.1f").cells[0].text == "−0.1"
 
 
 @given(st.floats(0.1, 1e7))
 def test_scale_bars_are_round_and_fit(nm):
-    length = figures.round_length(nm)
+    length = pictures.round_length(nm)
     assert length <= nm * (1 + 1e-9) and length > nm / 2.51
     assert f"{length:.6e}"[0] in "125"
 
 
 @given(st.floats(0.5, 500))
 def test_periods_lie_on_the_axis_and_apart(nyquist):
-    places = [1000 / nm for nm in figures.periods(nyquist)]
+    places = [1000 / nm for nm in charts.periods(nyquist)]
     assert places[0] == pytest.approx(nyquist, rel=0.01)
     assert all(a - b > nyquist / 15 for a, b in itertools.pairwise(places))
 
 
 def test_a_panel_has_the_physical_shape():
-    panel = figures.panel(np.zeros((10, 20), np.uint8), (40.0, 8.0), "a <b>", bar=True, mark=200)
+    panel = pictures.panel(np.zeros((10, 20), np.uint8), (40.0, 8.0), "a <b>", bar=True, mark=200)
     assert 'viewBox="0 0 160 400"' in panel
     assert 'aria-label="a &lt;b&gt;"' in panel and 'class="mark"' in panel and "20 nm" in panel
 
 
 def test_grey_and_heat_clip_at_the_window():
     np.testing.assert_array_equal(
-        figures.grey(np.array([[-5.0, 0, 50, 100, 900]]), 0, 100), [[0, 0, 128, 255, 255]]
+        pictures.grey(np.array([[-5.0, 0, 50, 100, 900]]), 0, 100), [[0, 0, 128, 255, 255]]
     )
-    warm = figures.heat(np.array([[0.0, 5, 10, 99]]), 10)
+    warm = pictures.heat(np.array([[0.0, 5, 10, 99]]), 10)
     np.testing.assert_array_equal(warm[0, 2], warm[0, 3])
     assert warm[0, 0].sum() > warm[0, 1].sum() > warm[0, 2].sum()
-    np.testing.assert_array_equal(figures.heat(np.zeros((1, 1)), 0)[0, 0], warm[0, 0])
+    np.testing.assert_array_equal(pictures.heat(np.zeros((1, 1)), 0)[0, 0], warm[0, 0])
 
 
 def test_pieces_of_one_object_share_its_colour():
@@ -184,7 +183,7 @@ def test_pieces_of_one_object_share_its_colour():
     owner[:, 6:] = 9
     pieces = np.zeros((8, 12), int)
     pieces[:, 3:6], pieces[:, 6:] = 1, 2
-    drawn = figures.objects(np.full((8, 12), 128, np.uint8), pieces, owner)
+    drawn = pictures.objects(np.full((8, 12), 128, np.uint8), pieces, owner)
     np.testing.assert_array_equal(drawn[4, 1], drawn[4, 4])
     assert (drawn[4, 1] != drawn[4, 9]).any()
     # the border between the pieces
@@ -195,8 +194,6 @@ def test_times_are_added_up_per_rule(tmp_path):
     (tmp_path / "restore").mkdir()
     for path, seconds, memory in [("restore/0", 3, 100), ("restore/1", 5, 300), ("plan", 1, "NA")]:
         (tmp_path / f"{path}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0\t{memory}\n")
-    found = {each["rule"]: each for each in report.rule_times(tmp_path)}
-    assert found["restore"] == {
-        "rule": "restore", "jobs": 2, "seconds": 8, "longest": 5, "memory_mb": 300,
-    }  # fmt: skip
-    assert found["plan"]["memory_mb"] is None
+    times = {rule.rule: rule for rule in rule_times(tmp_path)}
+    assert times["restore"] == RuleTimes("restore", 2, 8, 5, 300)
+    assert times["plan"].memory_mb is None

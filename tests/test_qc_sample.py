@@ -79,7 +79,7 @@ def test_a_sample_reads_the_volumes_where_it_should(tmp_path):
 def test_extrapolated_sections_are_not_measured(tmp_path):
     plan, sample = run(tmp_path)
     assert supported(plan) == Box((0, 0, 0), (21, *SHAPE[1:]))
-    object.__setattr__(plan, "lost", (0, 5))
+    object.__setattr__(plan, "missing", (0, 5))
     assert supported(plan) == Box((4, 0, 0), (17, *SHAPE[1:]))
     assert max(box.stop[0] for box in sample.boxes) == 21
     assert sample.middle in sample.boxes

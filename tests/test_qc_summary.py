@@ -4,30 +4,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
-from synthetic import run, thinned, volume
+from synthetic import run, volume
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.qc import measure, verdict
-from emgen.qc.summary import Image, Seams, Summary, schema, worst
-from emgen.volumes.volume import Volume
+from emgen.qc.metrics import METRICS, named
+from emgen.qc.metrics.consistency import compared
+from emgen.qc.metrics.image import ImageFigures
+from emgen.qc.metrics.seams import SeamsFigures
+from emgen.qc.summary import Summary, schema, summarise
+from emgen.qc.verdict import judged, worst
 
 ROOT = Path(__file__).parent.parent
 
 
 def summarised(folder, restored=lambda truth: truth, **more):
     plan, sample = run(folder, restored, **more)
-    figures = {
-        "seams": measure.seams(sample),
-        "consistency": measure.consistency(sample, thinned(plan)),
-    }
-    if sample.reference is not None:
-        figures |= {"image": measure.image(sample, 2), "fsc": measure.fsc(sample, 2)}
-    return verdict.summarise(plan, **figures)
+    return summarise(
+        plan,
+        {
+            metric.name: metric.measure(sample, 2).figures
+            for metric in METRICS
+            if metric.applies(plan.config) and metric.name != "segmentation"
+        },
+    )
 
 
 def verdicts(summary):
     return {check.name: check.verdict for check in summary.checks}
+
+
+def reason(summary, name):
+    return next(check.reason for check in summary.checks if check.name == name)
 
 
 def noisy(truth):
@@ -42,45 +50,45 @@ def test_the_schema_in_the_repository_is_the_code_s():
 
 
 def test_a_summary_follows_its_schema_and_comes_back(tmp_path):
-    found = summarised(tmp_path, noisy)
-    found.write(tmp_path / "summary.json")
+    summary = summarised(tmp_path, noisy)
+    summary.write(tmp_path / "summary.json")
     written = json.loads((tmp_path / "summary.json").read_text())
     Draft202012Validator(json.loads(schema())).validate(written)
     assert written["schema_version"] == 1
-    assert Summary.read(tmp_path / "summary.json") == found
+    assert Summary.read(tmp_path / "summary.json") == summary
 
 
 def test_a_perfect_restoration_passes(tmp_path):
-    found = summarised(tmp_path)
-    assert found.verdict == "pass"
-    assert found.image.figures.restored.rmse_grey == 0
-    assert found.image.figures.restored.psnr_db is None
-    assert found.image.figures.interpolated.psnr_db < 40
-    assert list(found.image.figures.restored.ssim.values()) == pytest.approx([1, 1, 1])
-    assert found.fsc.figures.restored.curves["axial"].at_half.at_nyquist
-    assert found.fsc.figures.restored.fine_power["spherical"] == pytest.approx(1)
+    summary = summarised(tmp_path)
+    assert summary.verdict == "pass"
+    assert summary.image.figures.restored.rmse_grey == 0
+    assert summary.image.figures.restored.psnr_db is None
+    assert summary.image.figures.interpolated.psnr_db < 40
+    assert list(summary.image.figures.restored.ssim.values()) == pytest.approx([1, 1, 1])
+    assert summary.fsc.figures.restored.curves["axial"].at_half.at_nyquist
+    assert summary.fsc.figures.restored.fine_power["spherical"] == pytest.approx(1)
 
 
 def test_a_restoration_worse_than_interpolation_fails(tmp_path):
-    found = summarised(tmp_path, noisy)
-    assert found.verdict == "fail"
-    failed = {name for name, each in verdicts(found).items() if each == "fail"}
+    summary = summarised(tmp_path, noisy)
+    assert summary.verdict == "fail"
+    failed = {name for name, each in verdicts(summary).items() if each == "fail"}
     assert {"psnr", "ssim", "resolution lateral", "fine detail"} <= failed
-    assert verdicts(found)["consistency"] == "pass"
+    assert verdicts(summary)["consistency"] == "pass"
 
 
 def test_measured_sections_that_were_not_kept_fail(tmp_path):
-    found = summarised(tmp_path, lambda truth: truth.astype(float) + 20)
-    assert verdicts(found)["consistency"] == "fail"
-    assert "not kept" in next(c.reason for c in found.checks if c.name == "consistency")
-    assert found.consistency.figures.restored.bias_grey == pytest.approx(20, abs=1)
-    assert found.consistency.figures.interpolated.rmse_grey == 0
+    summary = summarised(tmp_path, lambda truth: truth.astype(float) + 20)
+    assert verdicts(summary)["consistency"] == "fail"
+    assert "not kept" in reason(summary, "consistency")
+    assert summary.consistency.figures.restored.bias_grey == pytest.approx(20, abs=1)
+    assert summary.consistency.figures.interpolated.rmse_grey == 0
 
 
 def test_noise_of_the_input_is_the_measure_where_there_is_noise(tmp_path):
     kept = summarised(tmp_path / "kept", factor=1, noise=10.0)
     assert verdicts(kept)["consistency"] == "warn"
-    assert "noise was kept" in kept.checks[1].reason
+    assert "noise was kept" in reason(kept, "consistency")
     rng = np.random.default_rng(2)
     changed = summarised(
         tmp_path / "changed", lambda t: t + rng.normal(0, 10, t.shape), factor=1, noise=10.0
@@ -98,10 +106,9 @@ def test_blocks_that_do_not_fit_together_are_found(tmp_path):
         steps = np.random.default_rng(3).normal(0, 15, (3, 2, 3))
         return truth + np.kron(steps, np.ones((8, 16, 16)))[:24, :32, :40]
 
-    found = summarised(tmp_path, stepped)
-    assert verdicts(found)["seams"] in ("warn", "fail")
-    reason = found.checks[0].reason
-    assert "grey values" in reason and "block faces" in reason
+    summary = summarised(tmp_path, stepped)
+    assert verdicts(summary)["seams"] in ("warn", "fail")
+    assert "grey values" in reason(summary, "seams") and "block faces" in reason(summary, "seams")
 
 
 def test_a_single_block_has_no_seams():
@@ -117,14 +124,15 @@ def test_a_single_block_has_no_seams():
     }
     axes = dict.fromkeys("zyx", seam)
     place = {"start": (0, 0, 0), "stop": (8, 8, 8), "block": (8, 8, 8), "halo": (0, 0, 0)}
-    found = verdict.check_seams(Seams(**place, figures={"restored": axes, "interpolated": axes}))
-    assert found.verdict == "pass" and "single block" in found.reason
+    figures = SeamsFigures(**place, figures={"restored": axes, "interpolated": axes})
+    (check,) = named("seams").checks(figures, None)
+    assert check.verdict == "pass" and "single block" in check.reason
 
 
 def test_without_a_reference_only_what_needs_none_is_judged(tmp_path):
-    found = summarised(tmp_path, reference=False)
-    assert set(verdicts(found)) == {"seams", "consistency"}
-    assert found.image is None and found.fsc is None and found.segmentation is None
+    summary = summarised(tmp_path, reference=False)
+    assert set(verdicts(summary)) == {"seams", "consistency"}
+    assert summary.image is None and summary.fsc is None and summary.segmentation is None
 
 
 def test_objects_of_the_reference_itself_are_its_own(tmp_path):
@@ -133,39 +141,57 @@ def test_objects_of_the_reference_itself_are_its_own(tmp_path):
     labels = volume(tmp_path / "labels.ome.zarr", truth.astype(np.uint16), label=True)
     qc = plan.config.qc.model_copy(update={"labels": labels})
     object.__setattr__(plan, "config", plan.config.model_copy(update={"qc": qc}))
-    found, section = measure.segmentation(sample)
-    restored = found.against_reference.restored
+    measured = named("segmentation").measure(sample, 1)
+    figures, section = measured.figures, measured.arrays
+    restored = figures.against_reference.restored
     assert restored.voi_split_bits == restored.voi_merge_bits == 0
-    assert found.against_labels.restored == found.against_labels.reference
+    assert figures.against_labels.restored == figures.against_labels.reference
     assert section["restored"].shape == section["labels"].shape == (21, 40)
     np.testing.assert_array_equal(section["stop"] - section["start"], (21, 1, 40))
-    checks = verdict.check_segmentation(found, "linear interpolation")
+    checks = named("segmentation").checks(figures, plan)
     assert [check.name for check in checks] == ["segmentation", "objects"]
 
 
-def test_spread_of_the_size_of_the_error_is_calibrated(tmp_path):
-    _, sample = run(tmp_path, lambda truth: truth.astype(float) + 5)
-    spread = np.full(sample.plan.shape, 5, np.float32)
-    found = measure.uncertainty(sample, Volume.open(volume(tmp_path / "spread.ome.zarr", spread)))
-    assert found.rms_grey == found.p99_grey == 5
-    assert found.error_over_spread == pytest.approx(1, abs=0.02)
+@pytest.mark.parametrize("samples", [2, 4, 9])
+def test_the_spread_of_correct_samples_is_calibrated(tmp_path, samples):
+    # samples and truth are drawn alike, so that E|mean - truth|^2 = sigma^2 (1 + 1/n)
+    rng, sigma = np.random.default_rng(0), 8.0
+    shape = (samples, 24, 32, 40)
+    drawn, truth = rng.normal(0, sigma, shape), rng.normal(0, sigma, shape[1:])
+    _, sample = run(
+        tmp_path,
+        lambda tissue: tissue + drawn.mean(0) - truth,
+        samples=samples,
+        spread=drawn.std(0, ddof=1).astype(np.float32),
+    )
+    figures = named("uncertainty").measure(sample, 1).figures
+    assert figures.rms_grey == pytest.approx(sigma, rel=0.02)
+    assert figures.error_over_spread == pytest.approx(1, abs=0.02)
+
+
+def test_a_spread_half_as_large_as_the_error_is_told_as_such(tmp_path):
+    error = 6 * np.random.default_rng(0).normal(size=(24, 32, 40))
+    _, sample = run(tmp_path, lambda truth: truth + error, samples=4, spread=3 / (1 + 1 / 4) ** 0.5)
+    assert named("uncertainty").measure(sample, 1).figures.error_over_spread == pytest.approx(
+        2, abs=0.05
+    )
 
 
 def test_the_coverage_of_normal_errors_is_that_of_the_normal_distribution(tmp_path):
     error = 6 * np.random.default_rng(0).normal(size=(24, 32, 40))
-    _, sample = run(tmp_path, lambda truth: np.round(truth + error), samples=4)
-    spread = np.full(sample.plan.shape, 6 / (1 + 1 / 4) ** 0.5, np.float32)
+    spread = np.full(error.shape, 6 / (1 + 1 / 4) ** 0.5, np.float32)
     spread[0] = 0  # measured, and so without spread: it says nothing of the others
-    found = measure.uncertainty(sample, Volume.open(volume(tmp_path / "spread.ome.zarr", spread)))
-    assert found.coverage == pytest.approx({"1": 0.683, "2": 0.954, "3": 0.997}, abs=0.05)
+    _, sample = run(tmp_path, lambda truth: np.round(truth + error), samples=4, spread=spread)
+    coverage = named("uncertainty").measure(sample, 1).figures.coverage
+    assert coverage == pytest.approx({"1": 0.683, "2": 0.954, "3": 0.997}, abs=0.05)
 
 
 @pytest.mark.parametrize(
     ("value", "expected"), [(1, "pass"), (2, "pass"), (2.1, "warn"), (3, "warn"), (3.1, "fail")]
 )
 def test_limits_belong_to_the_better_verdict(value, expected):
-    assert verdict.judged(value, 2, 3) == expected
-    assert verdict.judged(-value, -2, -3, higher=True) == expected
+    assert judged(value, 2, 3) == expected
+    assert judged(-value, -2, -3, higher=True) == expected
 
 
 def test_the_worst_verdict_decides():
@@ -175,20 +201,20 @@ def test_the_worst_verdict_decides():
 
 def test_figures_without_numbers_are_not_written(tmp_path):
     with pytest.raises(ValueError, match="finite"):
-        Image.model_validate(
+        ImageFigures.model_validate(
             {**summarised(tmp_path).image.model_dump(), "data_range": float("inf")}
         )
 
 
 def test_another_file_is_refused_with_its_name(tmp_path):
     (tmp_path / "image.json").write_text("{}")
-    with pytest.raises(EmgenError, match=r"image\.json is not a Image"):
-        Image.read(tmp_path / "image.json")
+    with pytest.raises(EmgenError, match=r"image\.json is not a ImageFigures"):
+        ImageFigures.read(tmp_path / "image.json")
 
 
 def test_tiles_too_small_for_a_measured_voxel_are_said_so(tmp_path):
     _, sample = run(tmp_path)
     nothing = Box((0, 0, 0), (0, 32, 40))
-    found = measure.consistency(sample, lambda box, voxels: (nothing, voxels[:0]))
-    check = verdict.check_consistency(found)
+    figures = compared(sample, lambda box, voxels: (nothing, voxels[:0]))
+    (check,) = named("consistency").checks(figures, sample.plan)
     assert check.verdict == "warn" and "qc.tile" in check.reason

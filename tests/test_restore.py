@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from runs import CORNER, measured, read, restore, settings
+from runs import CORNER, measured, restore, settings
 
 from emgen.config.run import parse
 from emgen.errors import EmgenError
@@ -8,8 +8,9 @@ from emgen.geometry import Box
 from emgen.run.job import open_results, restore_job
 from emgen.run.plan import make
 from emgen.run.resolve import concurrent_blocks, resolve
-from emgen.run.restore import Restorer, operator
-from emgen.volumes.volume import BlockStore, Volume
+from emgen.run.restore import Restorer
+from emgen.volumes.blocks import BlockStore
+from emgen.volumes.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +70,13 @@ def test_several_samples_give_their_mean_and_spread(volume, tmp_path):
 
 
 MODES = [
-    {"mode": "isotropic", "section": "mean"},
-    {"mode": "isotropic", "section": "gaussian"},
+    {"mode": "isotropic", "section": "mean", "steps": 3},
+    {"mode": "isotropic", "section": "gaussian", "steps": 3},
     {"mode": "isotropic", "sampler": "em-generalist", "steps": 30},
-    {"mode": "denoise"},
-    {"mode": "denoise", "noise": 12.0, "sampler": "em-generalist", "steps": 30},
-    {"mode": "superres", "factor": 2},
-    {"mode": "deblur", "psf": {"sigma": 1.0}},
+    {"mode": "denoise", "steps": None},
+    {"mode": "denoise", "sampler": "em-generalist", "steps": 30},
+    {"mode": "superres", "factor": 2, "steps": 3},
+    {"mode": "deblur", "psf": {"sigma": 1.0}, "steps": 3},
 ]
 
 
@@ -83,9 +84,7 @@ MODES = [
 def test_every_mode_restores_real_data(volume, tmp_path, mode):
     grid = {"block": [16, 48, 48], "halo": [4, 8, 8]} if mode["mode"] != "isotropic" else {}
     output = {"shard": [16, 48, 48], "chunk": [16, 48, 48]} if grid else {}
-    plan, voxels = restore(
-        tmp_path, settings(volume, restore={"steps": 3, **mode}, grid=grid, output=output)
-    )
+    plan, voxels = restore(tmp_path, settings(volume, restore=mode, grid=grid, output=output))
     factor = mode.get("factor", 1)
     assert voxels.shape == (
         (36, 40, 40) if mode["mode"] == "isotropic" else (6, 40 * factor, 40 * factor)
@@ -151,21 +150,15 @@ def test_a_prior_that_changed_since_the_plan_is_refused(result):
 
     plan = dataclasses.replace(result[0], prior={**result[0].prior, "sha256": "0" * 64})
     with pytest.raises(EmgenError, match="has changed since the run was planned"):
-        _ = Restorer(plan).prior
+        _ = Restorer(plan).networks.prior
 
 
-def test_the_operator_of_a_plan_agrees_with_its_geometry(volume):
+def test_what_a_block_reads_holds_what_was_measured_of_it(volume):
     for section in ("slice", "mean", "gaussian"):
         plan = make(resolve(parse(settings(volume, restore={"section": section}))))
-        whole = operator(plan, Box.whole(plan.shape))
-        assert (whole.scale, whole.centre, whole.measured_shape) == (
-            plan.scale,
-            plan.centre,
-            plan.measured_shape,
-        )
         for index in range(len(plan.grid)):
             box = plan.grid[index].outer
-            assert plan.interpolation_support(box).contains(operator(plan, box).footprint)
+            assert plan.interpolation_support(box).contains(plan.mode.operator(box).footprint)
 
 
 def test_another_block_size_stays_within_one_grey_value(volume, result, tmp_path):
@@ -195,12 +188,6 @@ def test_version_0_4_in_and_out_gives_the_same_voxels(volume, result, tmp_path):
     assert (again == result[1]).all()
 
 
-def test_read_gives_the_stored_voxels(result, tmp_path):
-    assert result[1].dtype == np.uint8
-    with pytest.raises(EmgenError):
-        read(tmp_path)
-
-
 def test_a_block_that_cannot_be_written_ends_the_job_and_the_others_stay(
     volume, tmp_path, monkeypatch
 ):
@@ -226,8 +213,8 @@ def test_thin_blocks_are_restored_abreast_and_no_voxel_differs(tmp_path):
         "grid": {"block": [1, 16, 32], "halo": [0, 8, 8], "blocks_per_job": 30},
         "output": {"chunk": [1, 16, 16], "shard": [1, 16, 16]},
     }
-    config = settings(volume, restore={"mode": "denoise"}, **flat)
+    config = settings(volume, restore={"mode": "denoise", "steps": None}, **flat)
     plan, alone = restore(tmp_path / "a", config)
-    assert [concurrent_blocks(plan.config, plan.grid, workers) for workers in (1, 4)] == [1, 4]
+    assert [concurrent_blocks(plan.mode, plan.grid, workers) for workers in (1, 4)] == [1, 4]
     _, together = restore(tmp_path / "b", config, workers=4)
     np.testing.assert_array_equal(alone, together)

@@ -1,6 +1,5 @@
 import json
 import shutil
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.volumes.volume import BlockStore, Volume
+from emgen.volumes.volume import Volume
 
 VOXEL = VoxelSize(40, 4, 4)
 FACTORS = [(1, 1, 1), (1, 2, 2), (1, 4, 4)]
@@ -186,41 +185,3 @@ def test_axes_without_a_unit_are_refused(tmp_path):
     group.attrs["ome"] = ome
     with pytest.raises(EmgenError, match="voxel size is unknown"):
         Volume.open(volume.path)
-
-
-class TestBlockStore:
-    FIELDS: ClassVar = {"std": np.float32, "mean": np.uint8}
-
-    def open(self, path, key="k"):
-        return BlockStore.open(path, key, 3, (4, 5, 6), self.FIELDS)
-
-    def test_results_come_back_also_when_they_are_all_zero(self, tmp_path):
-        store = self.open(tmp_path / "b.zarr")
-        assert not store.done(1)
-        store.write(
-            1, {"mean": np.zeros((4, 5, 6), np.uint8), "std": np.ones((3, 5, 6), np.float32)}
-        )
-        assert store.done(1) and not store.done(0)
-        again = BlockStore.existing(tmp_path / "b.zarr", "k")
-        assert again.fields == store.fields
-        assert again.read("std", 1, Box((2, 0, 0), (3, 5, 6))).sum() == 30
-
-    def test_the_same_key_keeps_results_and_another_begins_anew(self, tmp_path):
-        store = self.open(tmp_path / "b.zarr")
-        store.write(
-            0, {"mean": np.ones((4, 5, 6), np.uint8), "std": np.ones((4, 5, 6), np.float32)}
-        )
-        assert self.open(tmp_path / "b.zarr").done(0)
-        assert not self.open(tmp_path / "b.zarr", key="other").done(0)
-
-    def test_missing_results_and_foreign_stores_are_named(self, tmp_path):
-        store = self.open(tmp_path / "b.zarr")
-        with pytest.raises(EmgenError, match="no result for its block 2"):
-            store.read("mean", 2, Box.whole((4, 5, 6)))
-        with pytest.raises(EmgenError, match="no results of this plan"):
-            BlockStore.existing(tmp_path / "b.zarr", "other")
-
-    def test_a_store_that_was_never_finished_being_made_is_made_again(self, tmp_path):
-        (tmp_path / "b.zarr").mkdir()
-        (tmp_path / "b.zarr/zarr.json").write_text("{")
-        assert not self.open(tmp_path / "b.zarr").done(0)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from emgen.config.settings import Settings
 
 AUTO, LINEAR = "auto", "linear"
-
-
-class Settings(BaseModel):
-    """Settings never change, and every key of a file must be one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Psf(Settings):

@@ -1,7 +1,9 @@
-"""Measured voxels interpolated onto output voxels: the baseline, and the samplers' start.
+"""Measured voxels interpolated onto output voxels: the baseline, and the start of samplers.
 
 A value depends on the position of its voxel and on the measured voxels around it, never on the box
 that was asked for: two boxes agree bit for bit where they overlap.
+
+Measured voxel k lies at output position k * scale + centre on each axis (z, y, x), in output voxels.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from emgen.geometry import Box, zyx
 
 Weights = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
+# (first, last, start, stop, scale, centre) -> index and weights, as `linear_weights`
 WeightsOf = Callable[[int, int, int, int, int, float], tuple[Index, Weights]]
 
 
@@ -26,87 +29,25 @@ def linear(
     scale: Sequence[int],
     centre: Sequence[float],
 ) -> npt.NDArray[np.float32]:
-    """Trilinear interpolation of `measured`, which holds the measured voxels of `m`, over `box`.
+    """Trilinear interpolation over a box of the output; beyond the outermost measured voxels their value is held.
 
-    Measured voxel k lies at output position k * scale + centre on each axis (z, y, x). Beyond the
-    outermost measured voxels their value is held. Returns float32 of `box.shape`; raises
-    `ValueError` when `measured` has not the shape of `m`, or `m` is empty.
+    Args:
+        measured: grey values of the measured voxels `m`.
+        m: which measured voxels these are.
+        box: the output voxels wanted.
+        scale: output voxels per measured voxel (z, y, x).
+        centre: where the middle of measured voxel 0 lies, in output voxels (z, y, x).
+
+    Returns:
+        Grey values, float32 of `box.shape`.
+
+    Raises:
+        ValueError: `measured` has not the shape of `m`, or `m` is empty.
     """
-    return _interpolate(measured, m, box, scale, centre, linear_weights)
+    return separable(measured, m, box, scale, centre, linear_weights)
 
 
-def cubic(
-    measured: npt.NDArray[np.generic],
-    m: Box,
-    box: Box,
-    scale: Sequence[int],
-    centre: Sequence[float],
-) -> npt.NDArray[np.float32]:
-    """As `linear`, with Catmull-Rom weights over four measured voxels (Keys 1981, a = -1/2).
-
-    It looks one measured voxel further than `support` does.
-    """
-    return _interpolate(measured, m, box, scale, centre, cubic_weights)
-
-
-def support(
-    box: Box,
-    scale: Sequence[int],
-    centre: Sequence[float],
-    measured_shape: Sequence[int],
-) -> Box:
-    """The measured voxels between which every voxel of `box` is interpolated linearly.
-
-    What is measured wholly inside the box is among them.
-    """
-    start, stop = [], []
-    for a, b, s, c, n in zip(box.start, box.stop, scale, centre, measured_shape, strict=True):
-        below, above = math.floor((a - c) / s), math.floor((b - 1 - c) / s) + (s > 1)
-        start.append(min(max(below, 0), n - 1))
-        stop.append(min(max(above, 0), n - 1) + 1)
-    return Box(zyx(start), zyx(stop))
-
-
-def linear_weights(
-    first: int, last: int, start: int, stop: int, scale: int, centre: float
-) -> tuple[Index, Weights]:
-    """Which measured voxels, and how much of each, make output voxels start to stop of one axis.
-
-    Measured voxels first to last - 1 are at hand; index (n, 2) counts from `first` and is clamped
-    to them, weights (n, 2) sum to one.
-    """
-    lower, fraction = _position(first, last, start, stop, scale, centre)
-    index = np.clip(lower[:, None] + np.arange(2), first, last - 1) - first
-    return index, np.stack([1 - fraction, fraction], axis=1)
-
-
-def cubic_weights(
-    first: int, last: int, start: int, stop: int, scale: int, centre: float
-) -> tuple[Index, Weights]:
-    """As `linear_weights`, for four voxels: index and weights (n, 4)."""
-    lower, f = _position(first, last, start, stop, scale, centre)
-    index = np.clip(lower[:, None] + np.arange(-1, 3), first, last - 1) - first
-    weights = [
-        ((2 - f) * f - 1) * f / 2,
-        ((3 * f - 5) * f * f + 2) / 2,
-        ((4 - 3 * f) * f + 1) * f / 2,
-        (f - 1) * f * f / 2,
-    ]
-    return index, np.stack(weights, axis=1)
-
-
-def _position(
-    first: int, last: int, start: int, stop: int, scale: int, centre: float
-) -> tuple[Index, Weights]:
-    """Output voxels start to stop in measured coordinates: whole part and fraction."""
-    position = (np.arange(start, stop, dtype=np.int64) - centre) / scale
-    # Held at the edges as a position, so that the edge's value is kept to the bit.
-    position = position.clip(first, last - 1)
-    lower = np.floor(position)
-    return lower.astype(np.int64), position - lower
-
-
-def _interpolate(
+def separable(
     measured: npt.NDArray[np.generic],
     m: Box,
     box: Box,
@@ -114,6 +55,7 @@ def _interpolate(
     centre: Sequence[float],
     weights_of: WeightsOf,
 ) -> npt.NDArray[np.float32]:
+    """As `linear`, with the weights of another method along each axis."""
     if measured.shape != m.shape or m.size == 0:
         raise ValueError(
             f"expected the measured voxels {m.start} to {m.stop}, at least one of them; "
@@ -130,11 +72,65 @@ def _interpolate(
             scale[axis],
             centre[axis],
         )
-        result = _weighted(result, axis, index, weights.astype(np.float32))
+        result = _weighted_sum(result, axis, index, weights.astype(np.float32))
     return result
 
 
-def _weighted(
+def support(
+    box: Box,
+    scale: Sequence[int],
+    centre: Sequence[float],
+    measured_shape: Sequence[int],
+) -> Box:
+    """The measured voxels between which every voxel of a box is interpolated linearly.
+
+    What is measured wholly inside the box is among them.
+
+    Args:
+        box: of output voxels.
+        scale: output voxels per measured voxel (z, y, x).
+        centre: where the middle of measured voxel 0 lies, in output voxels (z, y, x).
+        measured_shape: measured voxels of the volume (z, y, x).
+    """
+    start, stop = [], []
+    for a, b, s, c, n in zip(box.start, box.stop, scale, centre, measured_shape, strict=True):
+        below, above = math.floor((a - c) / s), math.floor((b - 1 - c) / s) + (s > 1)
+        start.append(min(max(below, 0), n - 1))
+        stop.append(min(max(above, 0), n - 1) + 1)
+    return Box(zyx(start), zyx(stop))
+
+
+def linear_weights(
+    first: int, last: int, start: int, stop: int, scale: int, centre: float
+) -> tuple[Index, Weights]:
+    """Which two measured voxels, and how much of each, make each output voxel along one axis.
+
+    Args:
+        first, last: measured voxels `first` to `last` - 1 may be used.
+        start, stop: output voxels `start` to `stop` - 1 are made.
+        scale: output voxels per measured voxel.
+        centre: where the middle of measured voxel 0 lies, in output voxels.
+
+    Returns:
+        Index (stop - start, 2), counted from `first`, and weights (stop - start, 2) that sum to one.
+    """
+    lower, fraction = measured_position(first, last, start, stop, scale, centre)
+    index = np.clip(lower[:, None] + np.arange(2), first, last - 1) - first
+    return index, np.stack([1 - fraction, fraction], axis=1)
+
+
+def measured_position(
+    first: int, last: int, start: int, stop: int, scale: int, centre: float
+) -> tuple[Index, Weights]:
+    """Output voxels start to stop - 1 of one axis in measured coordinates, from first to last - 1: whole part and rest."""
+    position = (np.arange(start, stop, dtype=np.int64) - centre) / scale
+    # Held at the edges as a position, so that the edge's value is kept to the bit.
+    position = position.clip(first, last - 1)
+    lower = np.floor(position)
+    return lower.astype(np.int64), position - lower
+
+
+def _weighted_sum(
     values: npt.NDArray[np.float32],
     axis: int,
     index: Index,
@@ -144,7 +140,7 @@ def _weighted(
     column = [1, 1, 1]
     column[axis] = -1
     total = np.zeros((), np.float32)
-    for which, weight in zip(index.T, weights.T, strict=True):
+    for neighbour, weight in zip(index.T, weights.T, strict=True):
         if weight.any():
-            total = total + weight.reshape(column) * values.take(which, axis)
+            total = total + weight.reshape(column) * values.take(neighbour, axis)
     return np.asarray(total, np.float32)

@@ -1,4 +1,4 @@
-"""Sections that hold no image: found, read around, and filled for whoever interpolates."""
+"""Missing sections, which hold no image: detected, read past, and filled from their neighbours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from emgen.geometry import Box, Zyx, zyx
 from emgen.volumes.measured import Measured
 from emgen.volumes.samples import sample_boxes
 
-COLUMNS, WIDTH = 5, 32  # places that every section is looked at, and pixels on a side of each
+# places at which every section is looked at first, and pixels on a side of each: 5 x 32 x 32 pixels tell nearly all
+# sections that have an image, and what is left is read whole
+PLACES, PLACE_WIDTH = 5, 32
 BAND = 1 << 24  # pixels of a section that are read at once
 
 Sections = Sequence[int]
@@ -21,25 +23,25 @@ Grey = npt.NDArray[Any]
 
 
 def detect_missing(measured: Measured) -> tuple[int, ...]:
-    """Sections of one grey value all over, or of no number at all, between others that have an image.
+    """Numbers of the sections of one grey value all over, or of no number at all, between others that have an image.
 
     A few columns through the volume are read, and every section that is constant in all of them.
     """
     depth, height, width = measured.shape
     suspects = np.ones(depth, bool)
-    for k in range(COLUMNS):
-        along = [round((n - min(n, WIDTH)) * k / (COLUMNS - 1)) for n in (height, width)]
-        stop = [min(a + WIDTH, n) for a, n in zip(along, (height, width), strict=True)]
-        suspects &= constant_sections(measured.read(Box(zyx([0, *along]), zyx([depth, *stop]))))
+    for k in range(PLACES):
+        corner = [round((n - min(n, PLACE_WIDTH)) * k / (PLACES - 1)) for n in (height, width)]
+        stop = [min(a + PLACE_WIDTH, n) for a, n in zip(corner, (height, width), strict=True)]
+        suspects &= constant_sections(measured.read(Box(zyx([0, *corner]), zyx([depth, *stop]))))
         if not suspects.any():
             return ()
-    image = np.flatnonzero(~suspects)
-    inner = [int(k) for k in np.flatnonzero(suspects) if len(image) and image[0] < k < image[-1]]
-    return tuple(k for k in inner if _lost(measured, k))
+    images = np.flatnonzero(~suspects)
+    inner = [int(k) for k in np.flatnonzero(suspects) if len(images) and images[0] < k < images[-1]]
+    return tuple(k for k in inner if _is_constant(measured, k))
 
 
-def _lost(measured: Measured, k: int) -> bool:
-    """Whether section k is constant, looked at in bands until one is not."""
+def _is_constant(measured: Measured, k: int) -> bool:
+    """Whether section k has one value all over, read in bands until one has not."""
     _, height, width = measured.shape
     rows, values = max(1, BAND // width), set()
     for top in range(0, height, rows):
@@ -50,72 +52,103 @@ def _lost(measured: Measured, k: int) -> bool:
     return True
 
 
-def resolve_missing(measured: Measured, wanted: Literal["auto"] | Sections) -> tuple[int, ...]:
-    """The lost sections that `input.lost` says or asks to find. Raises `EmgenError` as `check_missing` does."""
-    return (
-        detect_missing(measured) if wanted == "auto" else check_missing(wanted, measured.shape[0])
-    )
+def resolve_missing(measured: Measured, setting: Literal["auto"] | Sections) -> tuple[int, ...]:
+    """Numbers of the missing sections that the setting `input.lost` names, or asks to detect.
+
+    Raises:
+        EmgenError: as `check_missing` does.
+    """
+    if setting == "auto":
+        return detect_missing(measured)
+    return check_missing(setting, measured.shape[0])
 
 
-def drop_missing(samples: Sequence[Grey], shape: Zyx, gone: Sections) -> list[Grey]:
-    """Samples at the places of `sample_boxes(shape)`, less the lost sections; those of which none is left are left out."""
+def check_missing(missing: Sections, depth: int) -> tuple[int, ...]:
+    """Section numbers in rising order and without repetition.
+
+    Args:
+        missing: as the user gives them.
+        depth: sections of the volume.
+
+    Raises:
+        EmgenError: there is no such section, or none is left.
+    """
+    numbers = tuple(sorted(set(missing)))
+    if numbers and numbers[-1] >= depth:
+        raise EmgenError(
+            f"input.lost: section {numbers[-1]} does not exist; the input has {depth}, counted from 0"
+        )
+    if len(numbers) == depth:
+        raise EmgenError(f"input.lost: all {depth} sections of the input are said to be lost")
+    return numbers
+
+
+def drop_missing(samples: Sequence[Grey], shape: Zyx, missing: Sections) -> list[Grey]:
+    """Samples of a volume without its missing sections.
+
+    Args:
+        samples: arrays (z, y, x) at the places of `sample_boxes(shape)`.
+        shape: voxels of the volume (z, y, x).
+        missing: numbers of its missing sections.
+
+    Returns:
+        The samples that have sections left, with these.
+    """
     kept = [
-        sample[~np.isin(np.arange(box.start[0], box.stop[0]), gone)]
+        sample[~np.isin(np.arange(box.start[0], box.stop[0]), missing)]
         for sample, box in zip(samples, sample_boxes(shape), strict=True)
     ]
     return [sample for sample in kept if sample.size]
 
 
-def check_missing(lost: Sections, depth: int) -> tuple[int, ...]:
-    """Rising and without repetition.
+def expand_past_missing(support: Box, missing: Sections, depth: int) -> Box:
+    """A box of measured voxels, grown along z until its first and last sections have an image, or end the volume.
 
-    Raises:
-        EmgenError: there is no such section, or none is left.
+    Args:
+        support: the box.
+        missing: numbers of the missing sections.
+        depth: sections of the volume.
     """
-    found = tuple(sorted(set(lost)))
-    if found and found[-1] >= depth:
-        raise EmgenError(
-            f"input.lost: section {found[-1]} does not exist; the input has {depth}, counted from 0"
-        )
-    if len(found) == depth:
-        raise EmgenError(f"input.lost: all {depth} sections of the input are said to be lost")
-    return found
-
-
-def expand_past_missing(support: Box, lost: Sections, depth: int) -> Box:
-    """The support, grown along z until its first and last sections have an image, or end the volume."""
-    first, last, missing = support.start[0], support.stop[0] - 1, set(lost)
-    while first in missing and first > 0:
+    first, last, numbers = support.start[0], support.stop[0] - 1, set(missing)
+    while first in numbers and first > 0:
         first -= 1
-    while last in missing and last < depth - 1:
+    while last in numbers and last < depth - 1:
         last += 1
     return Box((first, *support.start[1:]), (last + 1, *support.stop[1:]))
 
 
 def fill_missing(
-    measured: npt.NDArray[np.generic], first: int, lost: Sections
+    measured: npt.NDArray[np.generic], first: int, missing: Sections
 ) -> npt.NDArray[np.generic]:
-    """Measured sections from number `first` on, the lost ones interpolated linearly from those that are not.
+    """Measured sections, the missing ones interpolated linearly from those before and behind.
 
-    Beyond the outermost of these their value is held. Where none is lost it is `measured` itself.
+    Beyond the outermost sections with an image their value is held.
+
+    Args:
+        measured: grey values (z, y, x).
+        first: number of the first of these sections in the volume.
+        missing: numbers of the volume's missing sections.
+
+    Returns:
+        float32 (z, y, x); `measured` itself where none of its sections is missing, or all are.
     """
-    missing = np.isin(np.arange(first, first + len(measured)), lost)
-    if not missing.any() or missing.all():
+    empty = np.isin(np.arange(first, first + len(measured)), missing)
+    if not empty.any() or empty.all():
         return measured
-    there = np.flatnonzero(~missing)
+    images = np.flatnonzero(~empty)
     result = measured.astype(np.float32)
-    for k in np.flatnonzero(missing):
-        place = np.interp(k, there, np.arange(len(there)))
-        below, above = there[int(place)], there[min(int(place) + 1, len(there) - 1)]
+    for k in np.flatnonzero(empty):
+        place = np.interp(k, images, np.arange(len(images)))
+        below, above = images[int(place)], images[min(int(place) + 1, len(images) - 1)]
         share = np.float32(place - int(place))
         result[k] = result[below] * (1 - share) + result[above] * share
     return result
 
 
 def constant_sections(sections: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
-    """Which sections (z, y, x) have one value all over, or no number at all."""
+    """Which sections of an array (z, y, x) have one value all over, or no number at all."""
     flat = sections.reshape(len(sections), -1)
-    found: npt.NDArray[np.bool_] = (flat == flat[:, :1]).all(axis=1)
+    constant: npt.NDArray[np.bool_] = (flat == flat[:, :1]).all(axis=1)
     if flat.dtype.kind == "f":
-        found |= ~np.isfinite(flat).any(axis=1)
-    return found
+        constant |= ~np.isfinite(flat).any(axis=1)
+    return constant

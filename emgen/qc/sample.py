@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.geometry import Box, Zyx, zyx
+from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
 from emgen.volumes.volume import Volume
 
@@ -92,8 +93,15 @@ class Tile:
     reference: npt.NDArray[np.float32] | None
 
     def candidate(self, name: Candidate) -> npt.NDArray[np.float32]:
-        """One of the two volumes that are compared with everything else."""
+        """Grey values of the restored volume or of linear interpolation."""
         return self.restored if name == "restored" else self.interpolated
+
+    @property
+    def truth(self) -> npt.NDArray[np.float32]:
+        """The reference; `ValueError` where the run has none."""
+        if self.reference is None:
+            raise ValueError("this is measured against a reference, and the run has none")
+        return self.reference
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,10 @@ class Sample:
         restored: its output.
         measured: its input.
         reference: ground truth on the output's voxels, if there is one.
-        boxes: the tiles, of the output; extrapolated sections are not among them.
+        boxes: the tiles, in output voxels; extrapolated sections are not among them.
+        uncertainty: calibrated standard deviation over posterior samples in grey values, on the
+            output's voxels; None with one sample.
+        calibration: the trial that the standard deviation was calibrated by, if there was one.
     """
 
     plan: Plan
@@ -113,30 +124,39 @@ class Sample:
     measured: Volume
     reference: Volume | None
     boxes: tuple[Box, ...]
+    uncertainty: Volume | None = None
+    calibration: Calibration | None = None
 
     @classmethod
-    def of(cls, plan: Plan, restored: str | Path) -> Sample:
-        """The sample of a run whose output is at `restored`.
+    def of(cls, plan: Plan, run: str | Path) -> Sample:
+        """The sample of a run.
+
+        Args:
+            plan: of the run.
+            run: the folder that the run's results are in.
 
         Raises:
             EmgenError: a volume cannot be opened.
         """
-        qc, part = plan.config.qc, supported(plan)
+        qc, part, folder = plan.config.qc, supported(plan), Path(run)
+        several, trial = plan.several_samples, folder / "calibration.json"
         return cls(
             plan,
-            Volume.open(restored),
+            Volume.open(folder / "restored.ome.zarr"),
             Volume.open(plan.config.input.volume),
             Volume.open(qc.reference) if qc.reference else None,
-            tuple(each.shift(part.start) for each in spread(part.shape, qc.tile, qc.tiles)),
+            tuple(tile.shift(part.start) for tile in spread(part.shape, qc.tile, qc.tiles)),
+            Volume.open(folder / "uncertainty.ome.zarr") if several else None,
+            Calibration.read(trial) if several and trial.exists() else None,
         )
 
     @property
     def middle(self) -> Box:
-        """The tile in the middle of the list."""
+        """The box of the tile in the middle of the list."""
         return self.boxes[len(self.boxes) // 2]
 
     def read(self, box: Box) -> Tile:
-        """The voxels of any box of the output."""
+        """The grey values of any box of the output."""
         return Tile(
             box,
             self.restored.read(box).astype(np.float32),
@@ -145,17 +165,19 @@ class Sample:
         )
 
     def map(self, function: Callable[[Box], T], threads: int = 1) -> Iterator[T]:
-        """`function` of every tile's box, in order."""
+        """Apply a function to the box of every tile, `threads` at a time; results come in order."""
         with ThreadPoolExecutor(threads) as pool:
             yield from pool.map(function, self.boxes)
 
 
 def baseline(plan: Plan) -> str:
-    """What the result is compared with, in words: the input, where it has the output's voxels."""
+    """The name of what the result is compared with: linear interpolation, or the input itself where
+    it has the output's voxels.
+    """
     return "linear interpolation" if max(plan.scale) > 1 else "the input"
 
 
 def supported(plan: Plan) -> Box:
-    """The output sections that measured ones lie on both sides of."""
+    """The output without its extrapolated sections: those with measured ones on both sides."""
     first, stop = plan.bracketed_sections
     return Box((first, 0, 0), (stop, plan.shape[1], plan.shape[2]))

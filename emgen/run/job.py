@@ -20,7 +20,8 @@ from emgen.networks.device import fixed_arithmetic
 from emgen.run.plan import Plan
 from emgen.run.resolve import concurrent_blocks
 from emgen.run.restore import Restorer
-from emgen.volumes.volume import BlockStore, Volume
+from emgen.volumes.blocks import BlockStore
+from emgen.volumes.volume import Volume
 
 
 @contextmanager

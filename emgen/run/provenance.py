@@ -26,9 +26,7 @@ PACKAGES = (
     "numpy",
     "scipy",
     "scikit-image",
-    "dask",
     "bioimage-cpp",
-    "python-elf",
 )
 
 

@@ -21,9 +21,10 @@ import numpy.typing as npt
 
 from emgen.geometry import Box
 from emgen.run.plan import Plan
+from emgen.volumes.blocks import BlockStore
 from emgen.volumes.grid import Block, Grid
 from emgen.volumes.intensity import store
-from emgen.volumes.volume import BlockStore, Volume
+from emgen.volumes.volume import Volume
 
 Read = Callable[[Block, Box], npt.NDArray[Any]]
 """Result of a block inside a box (both in voxels of the output), shape `box.shape`."""

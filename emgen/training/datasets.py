@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from emgen.config.faults import checked, read_mapping
 from emgen.errors import EmgenError
 
 LISTED = Path(__file__).with_name("datasets.yaml")
@@ -28,7 +28,7 @@ class Dataset(BaseModel):
         sample, pixel_size, equipment, source: as the table prints them.
         use: of the row in the paper.
         format: what the archive delivers.
-        reader: what opens it, by its name below `emgen`.
+        reader: module of `emgen.volumes.sources` that opens it, or "ome-zarr", which needs no import.
         open: a location as it is given to emgen, after the download where there is one.
         inside: the data set within a container.
         voxel_size_nm: (z, y, x) of what `source` delivers; None where it could not be seen.
@@ -45,13 +45,7 @@ class Dataset(BaseModel):
     use: Literal["training", "test"]
     source: Text
     format: Text
-    reader: Literal[
-        "sources.containers.open_n5",
-        "sources.containers.open_url",
-        "sources.images.open_folder",
-        "sources.images.open_tiff",
-        "volume.Volume.open",
-    ]
+    reader: Literal["n5", "ome-zarr", "precomputed", "sections", "tiff"]
     open: Text
     inside: Text | None = None
     voxel_size_nm: tuple[Nanometres, Nanometres, Nanometres] | None = None
@@ -72,22 +66,9 @@ def registry(path: Path = LISTED) -> dict[str, Dataset]:
     Raises:
         EmgenError: the list is not there, not YAML, or has a faulty entry.
     """
-    try:
-        entries = yaml.safe_load(path.read_text("utf-8"))
-        return TypeAdapter(dict[str, Dataset]).validate_python(entries)
-    except OSError as error:
-        raise EmgenError(
-            f"the list of data sets {path} cannot be read ({error.strerror}); "
-            "emgen expects it in the checkout that it was installed from: restore it"
-        ) from None
-    except yaml.YAMLError as error:
-        raise EmgenError(f"the list of data sets {path} is not YAML: {error}") from None
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc'])) or 'list'}: {e['msg']}" for e in error.errors()]
-        raise EmgenError(
-            f"the list of data sets {path} is not right; its first lines say what an entry has:\n  "
-            + "\n  ".join(faults)
-        ) from None
+    name = f"the list of data sets {path}"
+    entries = read_mapping(path, name, "my-data: {sample: liver, ...}")
+    return checked(dict[str, Dataset], entries, name, "Its first lines say what an entry has.")
 
 
 def lookup(key: str) -> Dataset:

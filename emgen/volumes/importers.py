@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import numpy.typing as npt
 
@@ -34,7 +34,7 @@ Array = npt.NDArray[Any]
 
 MEMORY = 512 * 2**20  # bytes of voxels read at once
 THREADS = 4  # that make levels: each needs the memory of eight write units
-# what an image's voxels are stored as; labels stay as they are, but unsigned
+# type of an image in its file: type as which it is stored, of which viewers know all; labels become unsigned
 STORED = {
     "uint8": "uint8",
     "uint16": "uint16",
@@ -70,7 +70,10 @@ def import_volume(
         path: file, folder or URL.
         target: must not exist; appears under this name only when it is complete.
         voxel: voxel size in nm; needed where the format has none, wins over what the format says.
-        dataset: inside an HDF5 file or an N5 container.
+        dataset: the volume inside an HDF5 file or an N5 container.
+        ngff: version of OME-Zarr.
+        chunk: voxels (z, y, x) of a chunk.
+        shard: voxels (z, y, x) of a shard, whole multiples of the chunk.
         label: the voxels are object numbers, not grey values.
         memory: bytes of voxels read at once (at least one row of shards).
         say: called with each sentence for the user.
@@ -88,61 +91,65 @@ def import_volume(
             sentences.append(f"{source.dtype.name} voxels become {dtype.name}")
         for sentence in (*source.notes, *sentences):
             say(sentence)
+        create = partial(
+            Volume.create,
+            shape=source.shape,
+            dtype=dtype,
+            voxel=size,
+            ngff=ngff,
+            chunk=chunk,
+            shard=shard,
+            # averaging object numbers would invent objects
+            factors=[zyx((1, 1, 1))] if label else pyramid.factors(source.shape, size),
+            origin=_origin(source, size),
+            window=None if label else _window(source, dtype),
+            label=label,
+        )
         try:
             # an interrupt waits for what the pool is writing: nothing comes after the clean-up
             with _work_folder(target) as work, ThreadPoolExecutor(THREADS) as pool:
-                # averaging object numbers would invent objects
-                factors = [zyx((1, 1, 1))] if label else pyramid.factors(source.shape, size)
-                volume = Volume.create(
-                    work / target.name,
-                    source.shape,
-                    dtype,
-                    size,
-                    ngff=ngff,
-                    chunk=chunk,
-                    shard=shard,
-                    factors=factors,
-                    origin=_origin(source, size),
-                    window=None if label else _window(source, dtype),
-                    label=label,
-                )
+                volume = create(work / target.name)
                 _fill(volume, source, work, memory, pool, progress)
-                for level in range(1, len(factors)):
-                    say(f"making level {level} of {len(factors) - 1}")
-                    with dask.config.set(pool=pool):
-                        pyramid.build(volume.path, level, THREADS)
+                for level in range(1, len(volume.levels)):
+                    say(f"making level {level} of {len(volume.levels) - 1}")
+                    pyramid.build_in(pool, volume.path, level)
                 (work / target.name).rename(target)
         except OSError as error:
             raise EmgenError(f"{target} cannot be written: {error.strerror or error}") from error
     return Volume.open(target)
 
 
-def stored_dtype(found: np.dtype[Any], label: bool, where: str = "the source") -> np.dtype[Any]:
-    """What voxels of a type are stored as.
+def stored_dtype(dtype: np.dtype[Any], label: bool, where: str = "the source") -> np.dtype[Any]:
+    """The type as which voxels of a type are stored.
 
     >>> stored_dtype(np.dtype(">f8"), label=False)
     dtype('float32')
 
+    Args:
+        dtype: of the voxels in their file.
+        label: whether they are object numbers.
+        where: their path, for messages.
+
     Raises:
         EmgenError: boolean, complex or otherwise not one number per voxel; labels not integers.
     """
-    if label and found.kind in "iu":
-        return np.dtype(f"uint{found.itemsize * 8}")
+    if label and dtype.kind in "iu":
+        return np.dtype(f"uint{dtype.itemsize * 8}")
     if label:
         raise EmgenError(
-            f"{where} has {found.name} voxels; labels must be integers: "
+            f"{where} has {dtype.name} voxels; labels must be integers: "
             "leave out --label for an image"
         )
-    if found.name not in STORED:
+    if dtype.name not in STORED:
         raise EmgenError(
-            f"{where} has {found.name} voxels; expected one integer or real number per voxel: "
+            f"{where} has {dtype.name} voxels; expected one integer or real number per voxel: "
             f"convert it to one of {', '.join(STORED)} first"
         )
-    return np.dtype(STORED[found.name])
+    return np.dtype(STORED[dtype.name])
 
 
 def convert(voxels: Array, dtype: np.dtype[Any], where: str = "the source") -> Array:
-    """The voxels in their stored type; exact but for float64, which is rounded.
+    """Voxels in the type as which they are stored; exact but for float64, which is rounded to float32.
 
     Raises:
         EmgenError: a value does not fit.
@@ -186,16 +193,16 @@ def _check_target(target: Path, chunk: Zyx, shard: Zyx) -> None:
 
 def _voxel_size(source: ForeignVolume, given: VoxelSize | None) -> tuple[VoxelSize, list[str]]:
     """The size to use and, where the file says otherwise, a sentence about it."""
-    found = source.voxel
-    size = given or found
+    said = source.voxel
+    size = given or said
     if size is None:
         raise EmgenError(
             f"{source.where} does not say how large its voxels are, and emgen does not guess: "
             "give the size in nm, for example --voxel-size 40,4,4 (z,y,x)"
         )
-    agree = found is None or np.allclose(tuple(found), tuple(size), rtol=1e-6, atol=0)
+    agree = said is None or np.allclose(tuple(said), tuple(size), rtol=1e-6, atol=0)
     return size, [] if agree else [
-        f"the file says its voxels are {found}; --voxel-size wins: {size}"
+        f"the file says its voxels are {said}; --voxel-size wins: {size}"
     ]
 
 

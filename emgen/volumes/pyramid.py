@@ -6,6 +6,7 @@ Means are rounded to nearest: truncation darkens EM by almost half a grey value 
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.volumes.intensity import store
 from emgen.volumes.volume import Volume
 
-SMALLEST = 128  # no further level once the longest axis is this short
+MAX_COARSEST = 128  # voxels of the coarsest level along its longest axis: a thumbnail
 
 
 def factors(shape: Zyx, voxel: VoxelSize) -> list[Zyx]:
@@ -24,16 +25,16 @@ def factors(shape: Zyx, voxel: VoxelSize) -> list[Zyx]:
     >>> factors((128, 1024, 1024), VoxelSize(40, 10, 10))
     [(1, 1, 1), (1, 2, 2), (1, 4, 4), (2, 8, 8)]
     """
-    found = [zyx((1, 1, 1))]
-    while max(-(-n // f) for n, f in zip(shape, found[-1], strict=True)) > SMALLEST:
-        sizes = voxel.scaled(found[-1])
-        target = 2 * min(size for size, n, f in zip(sizes, shape, found[-1], strict=True) if n > f)
+    levels = [zyx((1, 1, 1))]
+    while max(-(-n // f) for n, f in zip(shape, levels[-1], strict=True)) > MAX_COARSEST:
+        sizes = voxel.scaled(levels[-1])
+        target = 2 * min(size for size, n, f in zip(sizes, shape, levels[-1], strict=True) if n > f)
         step = [
             2 if n > f and abs(2 * size - target) < abs(size - target) else 1
-            for size, n, f in zip(sizes, shape, found[-1], strict=True)
+            for size, n, f in zip(sizes, shape, levels[-1], strict=True)
         ]
-        found.append(zyx([f * s for f, s in zip(found[-1], step, strict=True)]))
-    return found
+        levels.append(zyx([f * s for f, s in zip(levels[-1], step, strict=True)]))
+    return levels
 
 
 def downsample(voxels: npt.NDArray[Any], step: Zyx) -> npt.NDArray[Any]:
@@ -53,17 +54,25 @@ def downsample(voxels: npt.NDArray[Any], step: Zyx) -> npt.NDArray[Any]:
 
 
 def build(path: str, level: int, threads: int = 1) -> None:
-    """Fill level `level` of the image at `path` from the level before it, one write unit at a time.
+    """Fill a level of an image from the level before it, one write unit at a time.
 
-    Memory: per thread, one write unit and the voxels that it averages.
+    Every thread needs the memory of one write unit and of the voxels that it averages.
+
+    Args:
+        path: of the image.
+        level: its number; 0 is the finest.
+        threads: that share the write units.
     """
-    import dask
-    from dask import delayed
+    with ThreadPoolExecutor(threads) as pool:
+        build_in(pool, path, level)
 
+
+def build_in(pool: Executor, path: str, level: int) -> None:
+    """As `build`, in threads that are there already."""
     finer, coarser = Volume.open(path, level - 1), Volume.open(path, level, mode="r+")
     step = zyx([round(c / f) for c, f in zip(coarser.voxel, finer.voxel, strict=True)])
-    tasks = [delayed(_fill)(finer, coarser, box, step) for box in units(coarser)]
-    dask.compute(*tasks, scheduler="threads", num_workers=threads)
+    for _ in pool.map(lambda unit: _fill(finer, coarser, unit, step), units(coarser)):
+        pass
 
 
 def units(volume: Volume) -> list[Box]:

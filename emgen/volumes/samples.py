@@ -11,30 +11,32 @@ import numpy.typing as npt
 from emgen.geometry import Box, Zyx, zyx
 from emgen.volumes.measured import Measured
 
-SAMPLES, SAMPLE = 27, (32, 128, 128)  # boxes, and voxels (z, y, x) of each
+# boxes along each axis, at both ends and in between, and voxels (z, y, x) of each: 27 boxes and 14 million voxels at
+# most, which are read in seconds and give percentiles and noise of a volume of any size
+BOXES_PER_AXIS = 3
+SAMPLE_SHAPE = (32, 128, 128)
 
 
 def sample_boxes(shape: Zyx) -> list[Box]:
-    """Boxes to learn a volume's grey values from without reading all of it: at most 27, spread evenly."""
-    size = [min(n, s) for n, s in zip(shape, SAMPLE, strict=True)]
-    per_axis = round(SAMPLES ** (1 / 3))
+    """At most 27 boxes, spread evenly over a volume of this shape (z, y, x)."""
+    size = [min(n, s) for n, s in zip(shape, SAMPLE_SHAPE, strict=True)]
     starts = [
-        sorted({round(i * (n - s) / (per_axis - 1)) for i in range(per_axis)})
+        sorted({round(i * (n - s) / (BOXES_PER_AXIS - 1)) for i in range(BOXES_PER_AXIS)})
         for n, s in zip(shape, size, strict=True)
     ]
     return [
-        Box(zyx(at), zyx([a + s for a, s in zip(at, size, strict=True)]))
-        for at in itertools.product(*starts)
+        Box(zyx(start), zyx([a + s for a, s in zip(start, size, strict=True)]))
+        for start in itertools.product(*starts)
     ]
 
 
 def read_samples(measured: Measured) -> list[npt.NDArray[Any]]:
-    """Voxels of boxes that are spread over the volume."""
+    """Grey values (z, y, x) of each of the `sample_boxes` of a volume."""
     return [measured.read(box) for box in sample_boxes(measured.shape)]
 
 
 def fingerprint(measured: Measured, samples: list[npt.NDArray[Any]]) -> str:
-    """What tells the input from another at the same place: its metadata and a checksum of samples."""
+    """What tells a volume from another at the same place: its shape, voxel size, dtype, and a CRC-32 of its samples."""
     return f"{measured.shape} {measured.voxel} {measured.dtype.str} {checksum(samples)}"
 
 

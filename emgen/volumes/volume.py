@@ -1,4 +1,4 @@
-"""Volumes on disk: the only module that touches Zarr.
+"""Volumes on disk as OME-Zarr.
 
 A `Volume` is one level of an OME-Zarr image. It is read by any box and written by whole write units
 (shards, or chunks where there are none): two processes that write parts of one unit would lose
@@ -210,124 +210,6 @@ class Volume:
             )
 
 
-@dataclass(frozen=True)
-class BlockStore:
-    """Results of one job's blocks: per block and field one chunk, written atomically.
-
-    `fields` are written in their order; a block is done when its last field is there.
-    """
-
-    path: Path
-    fields: tuple[str, ...]
-    shape: Zyx
-
-    @classmethod
-    def open(
-        cls, path: Path, key: str, count: int, shape: Zyx, fields: dict[str, npt.DTypeLike]
-    ) -> BlockStore:
-        """Open the store made with this key, or begin it anew: results of another key are never mixed in.
-
-        Args:
-            path: the folder.
-            key: hash of everything the voxels depend on.
-            count: number of blocks.
-            shape: the largest outer box among them.
-            fields: name and dtype of each result.
-        """
-        if _store_key(path) != key:
-            shutil.rmtree(path, ignore_errors=True)
-            group = zarr.open_group(str(path), mode="w", zarr_format=3)
-            for name, dtype in fields.items():
-                group.create_array(
-                    name,
-                    shape=(count, *shape),
-                    chunks=(1, *shape),
-                    dtype=np.dtype(dtype),
-                    compressors=_blosc(),
-                    fill_value=0,
-                )
-            # the key comes last: a store without it was never finished being made
-            group.attrs["key"] = key
-        return cls(path, tuple(fields), shape)
-
-    @classmethod
-    def existing(cls, path: Path, key: str) -> BlockStore:
-        """A store to read from.
-
-        Raises:
-            EmgenError: there is none made with this key.
-        """
-        if _store_key(path) != key:
-            raise EmgenError(f"{path} holds no results of this plan; run the restore job again")
-        arrays = dict(zarr.open_group(str(path), mode="r").arrays())
-        fields = tuple(sorted(arrays, reverse=True))
-        return cls(path, fields, zyx(arrays[fields[0]].shape[1:]))
-
-    def done(self, index: int) -> bool:
-        """Whether block number `index` of the job has its result."""
-        return (self.path / self.fields[-1] / "c" / str(index) / "0" / "0" / "0").exists()
-
-    def write(self, index: int, voxels: dict[str, Array]) -> None:
-        """Store every field of a block; an array may be smaller than the store's `shape`."""
-        for name in self.fields:
-            padding = [(0, n - m) for n, m in zip(self.shape, voxels[name].shape, strict=True)]
-            # a block of zeros is a result like any other: its chunk must be there
-            with zarr.config.set({"array.write_empty_chunks": True}):
-                self._array(name)[index] = np.pad(voxels[name], padding)
-
-    def read(self, field: str, index: int, box: Box) -> Array:
-        """Voxels of a block's field; `box` counts from the start of its outer box.
-
-        Raises:
-            EmgenError: the block has no result yet.
-        """
-        if not self.done(index):
-            raise EmgenError(
-                f"{self.path} has no result for its block {index}; run the restore job again"
-            )
-        return np.asarray(self._array(field)[(index, *box.slices)])
-
-    def _array(self, name: str) -> zarr.Array[Any]:
-        return zarr.open_array(str(self.path / name), mode="r+")
-
-
-def open_tensorstore(kind: Literal["n5", "precomputed"], path: str) -> tuple[Any, VoxelSize | None]:
-    """A lazily read array of an N5 data set or a Neuroglancer precomputed volume, and its voxel size.
-
-    Returns:
-        The array in (z, y, x), sliceable, each slice giving numpy voxels through `np.asarray`, and the
-        voxel size in nm, or None where the format does not say.
-
-    Raises:
-        EmgenError: it cannot be opened.
-    """
-    import tensorstore
-
-    driver = {"n5": "n5", "precomputed": "neuroglancer_precomputed"}[kind]
-    kvstore: Any = path if "://" in path else {"driver": "file", "path": path}
-    try:
-        store = tensorstore.open(
-            {"driver": driver, "kvstore": kvstore}, open=True, read=True
-        ).result()
-    except ValueError as error:
-        raise EmgenError(f"{path} cannot be opened as {kind}: {error}") from None
-    units = store.dimension_units
-    if kind == "precomputed":
-        if store.shape[3] != 1:
-            raise EmgenError(f"{path} has {store.shape[3]} channels; expected one")
-        store, units = store[..., 0], units[:3]
-    # both formats count x first
-    sizes = [_unit_nanometres(unit) for unit in reversed(units)]
-    voxel = None if None in sizes else VoxelSize(*cast("list[float]", sizes))
-    return store.T, voxel
-
-
-def _unit_nanometres(unit: Any) -> float | None:
-    if unit is None or unit.base_unit not in omezarr.NANOMETRES:
-        return None
-    return float(unit.multiplier) * omezarr.NANOMETRES[unit.base_unit]
-
-
 def _open_group(where: str, mode: Literal["r", "r+"]) -> zarr.Group:
     remote = "://" in where
     if not remote and not Path(where).exists():
@@ -345,7 +227,8 @@ def _open_group(where: str, mode: Literal["r", "r+"]) -> zarr.Group:
         ) from None
 
 
-def _blosc() -> BloscCodec:
+def blosc() -> BloscCodec:
+    """The compression of all voxels: zstd without shuffle."""
     # zstd 1 without shuffle: as small as level 3 on EM and three times as fast; shuffling makes 8-bit EM larger
     return BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle")
 
@@ -370,7 +253,7 @@ def _create_array(
             name,
             **common,
             shards=tuple(shard),
-            compressors=_blosc(),
+            compressors=blosc(),
             dimension_names=["z", "y", "x"],
         )
     else:
@@ -379,16 +262,6 @@ def _create_array(
         group.create_array(
             name, **common, compressors=compressor, chunk_key_encoding=cast(Any, separator)
         )
-
-
-def _store_key(path: Path) -> str | None:
-    if not path.exists():
-        return None
-    try:
-        return str(zarr.open_group(str(path), mode="r").attrs["key"])
-    except Exception:
-        # whatever is wrong with it, it is not a finished store of this key
-        return None
 
 
 def bytes_of(shape: Sequence[int], dtype: npt.DTypeLike) -> int:

@@ -1,63 +1,68 @@
-"""Volumes in other formats, read lazily: TIFF, folders of sections, MRC, HDF5, N5, precomputed.
+"""Volumes in other formats, of which boxes are read when they are needed.
 
-`open_foreign` looks at names and headers only; `ForeignVolume.read(box)` then reads what a box needs.
+One module a format (`foreign.Format` says what it has), listed in `FORMATS`. Files are told apart by their names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 from emgen.errors import EmgenError
-from emgen.volumes.sources import containers, images
-from emgen.volumes.sources.images import SECTIONS, TIFF, natural
-from emgen.volumes.sources.source import ForeignVolume, reading
+from emgen.volumes.sources.foreign import ForeignVolume, Format, reading
 
-__all__ = ["ForeignVolume", "natural", "open_foreign"]
+__all__ = ["FORMATS", "ForeignVolume", "formats", "open_foreign"]
 
-MRC = (".mrc", ".mrcs", ".rec", ".st", ".ali", ".map")
-HDF5 = (".h5", ".hdf5", ".hdf")
+# in this order: a folder is one of sections only if it is nothing else
+FORMATS = ("hdf5", "n5", "precomputed", "tiff", "mrc", "sections")
+
+
+def formats() -> dict[str, Format]:
+    """Every format by the name of its module."""
+    return {name: cast("Format", import_module(f"{__name__}.{name}")) for name in FORMATS}
 
 
 @contextmanager
 def open_foreign(path: str, dataset: str | None = None) -> Iterator[ForeignVolume]:
-    """Open a volume in a foreign format.
+    """Open a volume in another format than OME-Zarr.
+
+    Args:
+        path: file, folder or URL.
+        dataset: the volume inside a container, where there are several.
 
     Raises:
         EmgenError: missing, damaged, of an unknown format, or not one 3-D volume.
     """
-    with ExitStack() as stack:
+    with ExitStack() as resources:
         with reading(path):
-            source = _open(path, dataset, stack)
-        if 0 in source.shape:
-            raise EmgenError(f"{path} holds no voxels: its shape is {source.shape}")
-        yield source
+            volume = _open(path, dataset, resources)
+        if 0 in volume.shape:
+            raise EmgenError(f"{path} holds no voxels: its shape is {volume.shape}")
+        yield volume
 
 
-def _open(path: str, dataset: str | None, stack: ExitStack) -> ForeignVolume:
-    if "://" in path:
-        return containers.open_url(path, dataset)
-    file = Path(path)
-    if not file.exists():
+def _open(path: str, dataset: str | None, resources: ExitStack) -> ForeignVolume:
+    if "://" not in path and not Path(path).exists():
         raise EmgenError(f"there is nothing at {path}; expected a file or a folder")
-    suffix = file.suffix.lower()
-    if suffix in HDF5:
-        return containers.open_hdf5(file, dataset, stack)
-    if suffix == ".n5" or (file.is_dir() and (file / "attributes.json").exists()):
-        return containers.open_n5(file, dataset)
-    if dataset is not None:
-        raise EmgenError(f"--dataset is for HDF5 and N5; {path} is neither")
-    if file.is_dir():
-        return images.open_folder(file, stack)
-    if suffix in TIFF:
-        return images.open_tiff(file, stack)
-    if suffix in MRC:
-        return containers.open_mrc(file, stack)
-    if suffix in SECTIONS:
-        return images.open_sections([file], stack)
-    raise EmgenError(
-        f"{path}: emgen does not know the format {suffix or 'of a file without a suffix'}; "
-        "it reads TIFF, folders of PNG or TIFF sections, MRC, HDF5, N5 and precomputed: "
+    listed = formats()
+    name = next((name for name, each in listed.items() if each.recognises(path)), None)
+    if name is None:
+        raise EmgenError(_unknown(path, [each.NAME for each in listed.values()]))
+    if dataset is not None and not listed[name].CONTAINER:
+        containers = " and ".join(each.NAME for each in listed.values() if each.CONTAINER)
+        raise EmgenError(f"--dataset is for {containers}; {path} is neither")
+    return replace(listed[name].open_volume(path, dataset, resources), format=name)
+
+
+def _unknown(path: str, names: list[str]) -> str:
+    if "://" in path:
+        return f'{path}: put "precomputed://" or "n5://" before the address, to say what is there'
+    suffix = Path(path).suffix.lower() or "of a file without a suffix"
+    return (
+        f"{path}: emgen does not know the format {suffix}; it reads {', '.join(names[:-1])} and {names[-1]}: "
         "export the data as one of these"
     )

@@ -1,0 +1,10 @@
+"""Draw a figure of the published supplement with our prior."""
+
+from pathlib import Path
+
+from figures import main
+
+from emgen.run.log import logged
+
+with logged(snakemake.log[0]):
+    main(snakemake.wildcards.number, Path(snakemake.output.picture))

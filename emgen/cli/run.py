@@ -1,0 +1,122 @@
+"""`emgen run`: restore a volume by a file of settings, from any folder, and say whether to use the result.
+
+Exit codes: 0 done, 1 stopped by a fault, 2 bad input or settings and nothing done, 3 done with the verdict `fail`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from contextlib import chdir
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from emgen.cli import workflow
+from emgen.errors import EmgenError
+
+if TYPE_CHECKING:
+    from emgen.cli import Commands
+
+OK, FAULT, BAD_SETTINGS, FAILED_VERDICT = 0, 1, 2, 3
+# options of Snakemake that start no job: there is no result to judge after them
+LOOKS = (
+    *("--dry-run", "--dryrun", "-n", "--lint", "--unlock", "--dag", "--rulegraph", "--filegraph"),
+    *("--d3dag", "--summary", "-S", "--detailed-summary", "-D", "--list-changes", "--report"),
+    *("--list-rules", "--list", "-l", "--list-target-rules", "--help", "-h", "--version", "-v"),
+)
+
+
+def add(commands: Commands) -> None:
+    """Declare `emgen run`."""
+    parser = commands.add_parser(
+        "run",
+        help="restore a volume by a file of settings",
+        description=(
+            "Restore the volume that the settings name, measure the result and say whether to use it. Everything lands "
+            "under results/<run>/ in the folder where you stand. Started again, it goes on where it stopped."
+        ),
+        epilog=(
+            "exit codes: 0 done; 1 stopped by a fault; 2 bad input or settings, nothing done; 3 done, and the verdict is "
+            "`fail`"
+        ),
+    )
+    parser.add_argument("settings", type=Path, help="YAML file, such as my.yaml; it comes first")
+    parser.add_argument(
+        "options",
+        nargs=argparse.REMAINDER,
+        metavar="...",
+        help="any option of Snakemake, such as --cores 8, --profile slurm or --dry-run",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the workflow on the settings of a file."""
+    return restore(args.settings, args.options)
+
+
+def restore(settings: Path, options: Sequence[str]) -> int:
+    """Check the settings and the input, start Snakemake, and print the verdict; the exit code.
+
+    Args:
+        settings: YAML file.
+        options: of Snakemake.
+
+    Raises:
+        EmgenError: bad input or settings; nothing was done.
+    """
+    settings = settings.absolute()
+    given, options = workflow.take(options, "--directory", "-d")
+    place = Path(given or ".")
+    words = workflow.command(settings, options)
+    if not place.is_dir():
+        raise EmgenError(f"--directory: expected a folder; there is none at {place}")
+    with chdir(place):
+        name = checked(settings)
+    code = workflow.run(words, place)
+    if code:
+        return BAD_SETTINGS if code == BAD_SETTINGS else FAULT
+    return OK if workflow.is_given(options, *LOOKS) else verdict(place / "results" / name)
+
+
+def checked(path: Path) -> str:
+    """The name of the run whose settings are in this file, after everything that can be known before any work.
+
+    The file is read with a loader that makes nothing but plain values. Snakemake would go on to run the code that a
+    file with the key `__use_yte__` may hold; such a file is refused.
+
+    Raises:
+        EmgenError: the file, the settings or the input cannot be used, or the run has a result made otherwise.
+    """
+    from emgen.config.run import load
+    from emgen.run.output import refuse_other_settings
+    from emgen.run.resolve import resolve
+
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError):
+        settings = None  # `load` says what is wrong
+    except UnicodeDecodeError:
+        raise EmgenError(f"{path} is not text; expected the settings of a run in YAML") from None
+    if isinstance(settings, dict) and "__use_yte__" in settings:
+        raise EmgenError(
+            f"{path} has the key `__use_yte__`, with which a file of settings may run code; emgen runs none. Remove the "
+            "key and write the values out"
+        )
+    config = load(path)
+    refuse_other_settings(resolve(config), Path("results") / config.run)
+    return config.run
+
+
+def verdict(folder: Path) -> int:
+    """Print whether to use the result in a run's folder; the exit code. Nothing where there is no summary yet."""
+    summary, report = folder / "qc" / "summary.json", folder / "report.html"
+    if not summary.exists():
+        return OK
+    facts = json.loads(summary.read_text())
+    sentence = facts.get("sentence") or "the report says what was measured"
+    print(f"Verdict: {facts['verdict']}. {sentence} ({report})", flush=True)
+    return FAILED_VERDICT if facts["verdict"] == "fail" else OK
