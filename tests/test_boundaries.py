@@ -36,7 +36,7 @@ HOMES = {
     "safetensors": ("networks", "training"),
     "diffusers": ("networks.unet2d",),
     "matplotlib": ("qc.report.charts", "qc.report.pictures", "training.progress"),
-    "accelerate": ("training.loop",),
+    "accelerate": ("training.run",),
     "jinja2": ("qc.report.page",),
     "bioimage_cpp": ("qc.segmenter",),
 }
