@@ -20,34 +20,34 @@ HERE, PLACES, SIDE = Path(__file__).parent, 4, 96
 BESIDE = 3  # measured sections on either side that are restored with them
 
 
-def filled(y: np.ndarray, gone: tuple[int, ...], factor: int, kind: str) -> np.ndarray:
+def interpolated_past(y: np.ndarray, lost: tuple[int, ...], factor: int, kind: str) -> np.ndarray:
     """Interpolation along z of what is left."""
-    return interpolated(missing.fill_missing(y, 0, gone).astype(np.float32), factor, "slice", kind)
+    return interpolated(missing.fill_missing(y, 0, lost).astype(np.float32), factor, "slice", kind)
 
 
 def scored(truth: np.ndarray, factor: int, count: int) -> dict[str, dict[str, float | None]]:
     """Figures of every method over all places."""
     y = truth[::factor].astype(np.float32)
-    found: dict[str, list[np.ndarray]] = {}
-    wanted = []
+    results: dict[str, list[np.ndarray]] = {}
+    truths = []
     for first in np.linspace(BESIDE, len(y) - BESIDE - count, PLACES).astype(int):
         near = slice(first - BESIDE, first + count + BESIDE)
-        gone = tuple(range(BESIDE, BESIDE + count))
+        lost = tuple(range(BESIDE, BESIDE + count))
         blank = y[near].copy()
-        blank[list(gone)] = 0
+        blank[list(lost)] = 0
         between = slice((BESIDE - 1) * factor + 1, (BESIDE + count) * factor)
-        wanted.append(truth[near.start * factor :][between])
+        truths.append(truth[near.start * factor :][between])
         ways = {
-            "linear": filled(blank, gone, factor, "linear"),
-            "cubic": filled(blank, gone, factor, "cubic"),
-            "ours": isotropic(blank, factor, lost=gone, seed=SEED).mean,
-            "ours, mean of 4": isotropic(blank, factor, lost=gone, seed=SEED, samples=4).mean,
+            "linear": interpolated_past(blank, lost, factor, "linear"),
+            "cubic": interpolated_past(blank, lost, factor, "cubic"),
+            "ours": isotropic(blank, factor, lost=lost, seed=SEED).mean,
+            "ours, mean of 4": isotropic(blank, factor, lost=lost, seed=SEED, samples=4).mean,
         }
         for name, volume in ways.items():
-            found.setdefault(name, []).append(volume[between])
+            results.setdefault(name, []).append(volume[between])
     return {
-        name: section_scores(np.concatenate(wanted), np.concatenate(parts), VOXEL)
-        for name, parts in found.items()
+        name: section_scores(np.concatenate(truths), np.concatenate(parts), VOXEL)
+        for name, parts in results.items()
     }
 
 
@@ -63,9 +63,9 @@ def main() -> None:
     write(table.read())
 
 
-def write(found: list[dict]) -> None:
+def write(table: list[dict]) -> None:
     """`lost.md`."""
-    cells = list(dict.fromkeys((r["factor"], r["lost"]) for r in found))
+    cells = list(dict.fromkeys((r["factor"], r["lost"]) for r in table))
     names = [f"x{factor}, {count} lost" for factor, count in cells]
     lines = [
         "# Lost sections",
@@ -77,8 +77,8 @@ def write(found: list[dict]) -> None:
         f"| | {' | '.join(names)} |",
         f"|---|{'---|' * len(cells)}",
     ]
-    for row in dict.fromkeys(r["row"] for r in found):
-        mine = {(r["factor"], r["lost"]): r for r in found if r["row"] == row}
+    for row in dict.fromkeys(r["row"] for r in table):
+        mine = {(r["factor"], r["lost"]): r for r in table if r["row"] == row}
         figures = [f"{mine[cell]['psnr']:.2f}, {mine[cell]['ssim']:.3f}" for cell in cells]
         lines.append(f"| {row} | {' | '.join(figures)} |")
     (HERE / "lost.md").write_text("\n".join(lines) + "\n")

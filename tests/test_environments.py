@@ -21,6 +21,8 @@ from runs import ROOT
 
 from emgen.qc.metrics import METRICS
 
+# packages that import their modules by name, from a list
+LISTED = ("emgen.modes", "emgen.qc.metrics", "emgen.sampling")
 COMPUTING = {"restore", "calibrate", "psf", "adapt", "train_prior", "consistency", "figure"}
 # (module, what it imports inside a function): the rules that call the function. Both may be packages.
 CALLED_BY: dict[tuple[str, str], set[str]] = {
@@ -124,6 +126,8 @@ def needed(script: Path, rule: str) -> dict[str, str]:
         if path in reached:
             continue
         reached.add(path)
+        if module in LISTED:
+            queue += [(f"{module}.{each.stem}", each) for each in path.parent.glob("*.py")]
         for name, inside in imports(path):
             if inside and not called(module, name, rule):
                 continue

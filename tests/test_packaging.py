@@ -200,12 +200,18 @@ def test_the_version_is_one_and_the_changelog_has_it():
     assert emgen.__version__ in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_package_data_matches_files():
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    for package, patterns in declared["tool"]["setuptools"]["package-data"].items():
-        folder = ROOT / package.replace(".", "/")
-        for pattern in patterns:
-            assert list(folder.glob(pattern)), f"{package}: {pattern}"
+def test_every_file_of_the_package_is_packed_and_no_pattern_is_empty():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packed = [
+        set((ROOT / package.replace(".", "/")).glob(pattern))
+        for package, patterns in declared["package-data"].items()
+        for pattern in patterns
+    ]
+    assert all(packed)
+    files = {path for path in (ROOT / "emgen").rglob("*") if path.is_file()}
+    others = {path for path in files if path.suffix not in (".py", ".pyc")}
+    # setuptools packs the mark that types are there by itself
+    assert others - set().union(*packed) == {ROOT / "emgen/py.typed"}
 
 
 def test_the_functions_on_arrays_are_at_the_door_and_torch_waits_behind_it():
