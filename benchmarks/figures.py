@@ -95,14 +95,14 @@ def step_size(path: Path, facts: Facts) -> None:
     ]
     first[0] = ("truth", truth)
     dps = [
-        scored(f"dps, step size {s}", truth, denoise(y, sigma, sampler="dps", alpha=s).mean, facts)
+        scored(f"dps, step size {s}", truth, denoise(y, sampler="dps", alpha=s).mean, facts)
         for s in scales
     ]
     loop = [
         scored(
             f"published loop, alpha {a}",
             truth,
-            denoise(y, sigma, sampler="em-generalist", alpha=a).mean,
+            denoise(y, sampler="em-generalist", alpha=a).mean,
             facts,
         )
         for a in alphas

@@ -1,12 +1,13 @@
 """Sections that were lost: what stands in their place, against interpolation between their neighbours.
 
-    python benchmarks/lost.py
+    python benchmarks/lost.py [--factors 4 8] [--counts 1 2]
 
 Every factor-th section of the demo's FIB-SEM crop is measured, and of these one or two in a row are lost, at four places.
 Scored are the output sections that only lost ones stood for: those between the measured neighbours. Writes lost.jsonl and
 lost.md.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,17 @@ def scored(truth: np.ndarray, factor: int, count: int) -> dict[str, dict[str, fl
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--factors", type=int, nargs="+", default=[4, 8])
+    parser.add_argument(
+        "--counts", type=int, nargs="+", default=[1, 2], help="of lost sections in a row"
+    )
+    args = parser.parse_args()
     table = Rows(HERE / "lost.jsonl", ("factor", "lost", "row"))
     whole = demo_volume()
-    for factor in (4, 8):
+    for factor in args.factors:
         truth = whole[: len(whole) // factor * factor, :SIDE, :SIDE]
-        for count in (1, 2):
+        for count in args.counts:
             if table.missing(factor=factor, lost=count, row="linear"):
                 for name, figures in scored(truth, factor, count).items():
                     table.add(factor=factor, lost=count, row=name, seed=SEED, **figures)

@@ -161,7 +161,7 @@ def denoisers(task: Task, sigma: float | None) -> dict[str, Method]:
             for name, noise in own.items()
         },
         "ours, 4 samples": lambda: task.among(lambda a: denoise(a, first, samples=4)),
-        "em-generalist, 100 steps": lambda: denoise(y, first, sampler="em-generalist").mean,
+        "em-generalist, 100 steps": lambda: denoise(y, sampler="em-generalist").mean,
     }
 
 
@@ -255,9 +255,7 @@ def deblurrers(task: Task, sigma: float) -> dict[str, Method]:
         "ours, sections alone": lambda: ours(0),
         "ours": ours,
         "ours, mean of 4": lambda: ours(samples=4),
-        "em-generalist, 100 steps": lambda: (
-            deblur(y, sigma, noise=BLUR_NOISE, sampler="em-generalist").mean
-        ),
+        "em-generalist, 100 steps": lambda: deblur(y, sigma, sampler="em-generalist").mean,
     }
 
 
