@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from emgen.config.run import parse
-from emgen.run.blind import measure
+from emgen.run.fit_psf import fit_psf
 from emgen.run.job import claimed_device
 from emgen.run.log import logged
 from emgen.run.plan import make
@@ -14,7 +14,7 @@ from emgen.run.resolve import resolve
 with logged(snakemake.log[0]), claimed_device() as device:
     spec = resolve(parse({"run": "psf", **snakemake.params.settings}))
     plan = make(spec)
-    ellipse = measure(plan, spec.measured, device)
+    ellipse = fit_psf(plan, spec.measured, device)
     facts = {"input": plan.fingerprint, **asdict(ellipse), "kernel": ellipse.kernel}
     Path(snakemake.output.psf).write_text(json.dumps(facts) + "\n")
     print(

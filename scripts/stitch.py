@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
+from emgen.run.calibration_facts import Calibration
 from emgen.run.log import logged
 from emgen.run.plan import Plan
 from emgen.run.stitch import write_cores
-from emgen.run.trial_facts import Calibration
 
 with logged(snakemake.log[0]):
     plan, number = Plan.read(snakemake.input.plan), int(snakemake.wildcards.job)

@@ -100,17 +100,8 @@ def processor() -> str:
     )
     names = ("model name", "cpu family", "model", "stepping")
     kind = ", ".join(facts.get(name, "") for name in names) if facts else platform.processor()
-<<<<<<< HEAD
-<<<<<<< HEAD
     release = torch.__version__.split("+")[0]
     return f"{kind}, {torch.backends.cpu.get_cpu_capability()}, torch {release}"
-=======
-    return f"{kind}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__.split('+')[0]}"
->>>>>>> qc
-=======
-    release = torch.__version__.split("+")[0]
-    return f"{kind}, {torch.backends.cpu.get_cpu_capability()}, torch {release}"
->>>>>>> main
 
 
 def tissue(noise: str, flat: bool) -> np.ndarray:

@@ -13,7 +13,7 @@ from emgen.arrays import deblur
 from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.physics.psf import gaussian, read_kernel
-from emgen.run.blind import Ellipse, between
+from emgen.run.fit_psf import Ellipse, fit_gaussian
 from emgen.run.plan import make
 from emgen.run.resolve import resolve
 
@@ -132,11 +132,11 @@ def blurred(sections, true, noise=2.0, seed=0):
 def test_the_function_between_a_sharp_and_a_blurred_section_is_found(a, b, angle):
     rng = np.random.default_rng(0)
     sharp = rng.normal(size=(2, 96, 96))
-    found = between(sharp, blurred(sharp, (a, b, angle), 0.0), np.eye(2))
+    found = fit_gaussian(sharp, blurred(sharp, (a, b, angle), 0.0), np.eye(2))
     c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     axes = np.array([[c, -s], [s, c]])
     expected = (axes * [a**2, b**2]) @ axes.T
-    np.testing.assert_allclose(found, expected, atol=0.12 * max(a, b) ** 2)
+    np.testing.assert_allclose(found, expected, atol=0.15 * max(a, b) ** 2)
 
 
 def test_an_ellipse_is_its_covariance():

@@ -2,23 +2,10 @@
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
-<<<<<<< HEAD
-from emgen.qc.consistency import consistency
-from emgen.qc.fsc import curve, resolution
-=======
-=======
->>>>>>> main
 
 from emgen.geometry import VoxelSize
 from emgen.qc.fourier import curve, resolution
 from emgen.qc.metrics.consistency import misfit
-<<<<<<< HEAD
->>>>>>> qc
-
-from emgen.geometry import VoxelSize
-=======
->>>>>>> main
 
 VOXEL = VoxelSize(32, 8, 8)
 

@@ -9,19 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emgen.geometry import Box
-<<<<<<< HEAD
-<<<<<<< HEAD:tests/test_qc_seams.py
-from emgen.qc import seams
-=======
 from emgen.qc import face_steps
 from emgen.qc.face_steps import scan, score
 from emgen.qc.metrics import seams
->>>>>>> qc:tests/test_qc_face_steps.py
-=======
-from emgen.qc import face_steps
-from emgen.qc.face_steps import scan, score
-from emgen.qc.metrics import seams
->>>>>>> main
 
 BLOCK = (32, 32, 32)
 SHAPE = (128, 128, 128)

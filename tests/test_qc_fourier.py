@@ -12,17 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from emgen.geometry import VoxelSize
-<<<<<<< HEAD
-<<<<<<< HEAD:tests/test_qc_fsc.py
-from emgen.qc import fsc
-=======
 from emgen.qc import fourier
 from emgen.qc.fourier import SECTORS, curve, register, resolution, shell_sums
->>>>>>> qc:tests/test_qc_fourier.py
-=======
-from emgen.qc import fourier
-from emgen.qc.fourier import SECTORS, curve, register, resolution, shell_sums
->>>>>>> main
 
 ISO = VoxelSize(8, 8, 8)
 # Not a cube, odd and even sides, anisotropic voxels.

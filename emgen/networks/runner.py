@@ -24,7 +24,7 @@ from emgen.sampling.problem import Velocity
 from emgen.sampling.tiles import Plane, in_threads, planes, tiles_per_call
 
 PLANES_PER_CALL = 8
-"""Planes of a call on a CPU: more gain no time there and hold more memory (benchmarks/speed.md)."""
+"""Planes of a call on a CPU, where the number is fixed so that results do not depend on the machine."""
 ALL_PLANES = 1 << 20
 """More than there are: on a GPU `emgen.networks.batches` divides them."""
 

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.geometry import Box, Zyx, zyx
+from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
-from emgen.run.trial_facts import Calibration
 from emgen.volumes.volume import Volume
 
 Candidate = Literal["restored", "interpolated"]

@@ -19,9 +19,9 @@ import torch
 
 from emgen.geometry import Box
 from emgen.modes.trial import Known, Trial
+from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
 from emgen.run.restore import Restorer, is_constant
-from emgen.run.trial_facts import Calibration
 from emgen.volumes.measured import Measured
 
 VOXELS_PER_TRIED = 8

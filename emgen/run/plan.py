@@ -217,7 +217,7 @@ def make(spec: RunSpec, adapted: str | Path | None = None, psf: str | Path | Non
     Args:
         spec: what the metadata says.
         adapted: weights of the prior adapted to this input, where the settings ask for one.
-        psf: `psf.json` that was fitted to this input (`emgen.run.blind`), where they ask for that.
+        psf: `psf.json` that was fitted to this input (`emgen.run.fit_psf`), where they ask for that.
 
     Raises:
         EmgenError: sampled voxels are constant or not finite, or the prior or the point spread function was made for

@@ -22,9 +22,11 @@ from emgen.volumes.grid import Grid
 from emgen.volumes.measured import Measured
 from emgen.volumes.volume import Volume
 
-# Memory of a restore job, fitted to what jobs of 64^3 to 256^3 voxels held (`peak_memory_mb` of restored.json).
-LIBRARIES_MB = 1500
-COPIES_PER_VOXEL = 30  # float32 copies of a block's outer box that are held at a time
+# Memory of a restore job, estimated from what its code holds; `peak_memory_mb` in restored.json is what it held.
+LIBRARIES_MB = 1500  # torch, zarr and the networks, before the first block
+COPIES_PER_VOXEL = (
+    30  # float32 copies of a block's outer box that are held at a time: a generous estimate
+)
 BYTES_PER_PIXEL = 400  # that a network holds for each pixel of the planes of a call
 CALL_PIXELS = 8 * 160 * 160  # of a call, see `emgen.sampling.tiles`; one larger plane is a call too
 PYRAMID_SHARE = 1.34

@@ -198,3 +198,6 @@ def _row(axis: Axis, pair: Pair[dict[Axis, Seam]]) -> Row:
     numbers = (seam.score, control.score, seam.chance, seam.relative)
     cells = [Cell("none" if value is None else f"{value:.2f}") for value in numbers]
     return Row(axis, (*cells, Cell("", verdict=seam.verdict)))
+
+
+METRIC = Seams()

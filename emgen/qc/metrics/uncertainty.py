@@ -13,7 +13,7 @@ from emgen.qc.grey_errors import error_sums
 from emgen.qc.metrics.metric import Measured, Metric, Needs
 from emgen.qc.report.blocks import Gallery, Page, Panel, Paragraph
 from emgen.qc.sample import Sample
-from emgen.run.trial_facts import Calibration
+from emgen.run.calibration_facts import Calibration
 
 DEVIATIONS = (1, 2, 3)
 """Multiples of the standard deviation at which the coverage is counted."""
@@ -143,3 +143,6 @@ def _coverage(coverage: dict[str, float] | None) -> str:
         "voxels; Student's t with one degree of freedom fewer than samples would be right (61, 86 and 94 % for four), "
         "and the reference has noise that no sample knows."
     )
+
+
+METRIC = Uncertainty()

@@ -31,15 +31,22 @@ from emgen.sampling.problem import Problem, Velocity
 from emgen.volumes.measured import Measured
 from emgen.volumes.samples import read_samples, sample_boxes
 
-ROUNDS, RELAXATION = (
-    8,
-    1.5,
-)  # of the fit, and how far each goes beyond what it finds: the way is slow
-ELLIPTIC = 1  # rounds at the end that tell the axes apart; many would drift into a line
-PULL = 0.5  # time to which restored sections are taken back and from which the prior denoises them
-START, STEPS, SMALLEST_NOISE = 0.5, 6, 0.02
-NARROWEST, WIDEST = 0.2, 10.0  # standard deviations in pixels
-CROPS, SIZE, SMALLEST = 6, 128, 48
+ROUNDS = 8
+"""Rounds of the fit."""
+RELAXATION = 1.5
+"""How far each round goes beyond what it finds: rounds of 1 approach the fixed point too slowly."""
+ELLIPTIC_ROUNDS = 1
+"""Rounds at the end that tell the axes apart; many of them would drift into a line."""
+PULL_TIME = 0.5
+"""Time to which restored sections are taken back, and from which the prior denoises them."""
+START_TIME, STEPS = 0.5, 6
+"""Of the sampler in each round."""
+SMALLEST_NOISE = 0.02
+"""Least noise in half ranges that the sampler is told: a blur is not invertible."""
+SIGMA_LIMITS = (0.2, 10.0)
+"""Standard deviations in pixels: narrower is no blur, wider leaves nothing to fit."""
+CROPS, CROP_SIZE, SMALLEST_SIZE = 6, 128, 48
+"""Parts of sections that are fitted, pixels on a side of each, and the least that will do."""
 
 Covariance = npt.NDArray[np.float64]
 """Of the Gaussian, (2, 2) in pixels squared, y first."""
@@ -63,7 +70,7 @@ class Ellipse:
         return as_tuples(gaussian(*self.sigma, math.radians(self.angle)))
 
 
-def measure(plan: Plan, measured: Measured, device: str = "cpu") -> Ellipse:
+def fit_psf(plan: Plan, measured: Measured, device: str = "cpu") -> Ellipse:
     """The point spread function of a volume to deblur.
 
     Args:
@@ -80,12 +87,19 @@ def measure(plan: Plan, measured: Measured, device: str = "cpu") -> Ellipse:
     y = torch.from_numpy(plan.intensity.encode(crops)).to(device)
     with fixed_arithmetic("float32"):
         sigma = plan.noise_model.sigma / plan.intensity.unit
-        return fit(y, velocity, sigma, plan.config.restore.seed)
+        return fit_ellipse(y, velocity, sigma, plan.config.restore.seed)
 
 
 @torch.no_grad()
-def fit(y: Tensor, velocity: Velocity, sigma: float, seed: int = 0) -> Ellipse:
-    """The function that blurred sections y (n, height, width) of [-1, 1], measured with noise sigma."""
+def fit_ellipse(y: Tensor, velocity: Velocity, sigma: float, seed: int = 0) -> Ellipse:
+    """The Gaussian that blurred the sections y.
+
+    Args:
+        y: sections (n, height, width) in the prior's half range.
+        velocity: of the prior along xy planes.
+        sigma: standard deviation of the noise in y, in half ranges.
+        seed: of the sampler's noise.
+    """
     covariance = np.eye(2)
     box, blurred = Box.whole(tuple(y.shape)), y.cpu().numpy()
     for step in range(ROUNDS):
@@ -102,30 +116,33 @@ def fit(y: Tensor, velocity: Velocity, sigma: float, seed: int = 0) -> Ellipse:
             noise=eps,
             steps=STEPS,
             start=y,
-            start_time=START,
+            start_time=START_TIME,
         )
-        x = PULL * flower(problem) + (1 - PULL) * eps(STEPS)
-        x = x1_prediction(x, velocity(x, PULL), PULL)
-        fitted = between(x.cpu().numpy(), blurred, covariance)
-        if step < ROUNDS - ELLIPTIC:
+        x = PULL_TIME * flower(problem) + (1 - PULL_TIME) * eps(STEPS)
+        x = x1_prediction(x, velocity(x, PULL_TIME), PULL_TIME)
+        fitted = fit_gaussian(x.cpu().numpy(), blurred, covariance)
+        if step < ROUNDS - ELLIPTIC_ROUNDS:
             mean = np.trace(covariance) / 2
             covariance = np.eye(2) * max(
-                mean + RELAXATION * (np.trace(fitted) / 2 - mean), NARROWEST**2
+                mean + RELAXATION * (np.trace(fitted) / 2 - mean), SIGMA_LIMITS[0] ** 2
             )
         else:
             covariance = fitted
     return Ellipse.of(covariance)
 
 
-def between(
+def fit_gaussian(
     sharp: npt.NDArray[np.floating], blurred: npt.NDArray[np.floating], guess: Covariance
 ) -> Covariance:
-    """The Gaussian that blurs sharp sections (n, height, width) into blurred ones, by least squares of their spectra.
+    """The Gaussian that blurs sharp sections into blurred ones, by least squares of their spectra.
 
-    `guess` is where the search begins.
+    Args:
+        sharp: sections (n, height, width).
+        blurred: the same sections, blurred.
+        guess: the covariance in pixels squared where the search begins.
     """
     window = np.hanning(sharp.shape[1])[:, None] * np.hanning(sharp.shape[2])
-    s, b = (np.fft.rfft2(each * window) for each in (sharp, blurred))
+    s, b = (np.fft.rfft2(sections * window) for sections in (sharp, blurred))
     fy = 2 * np.pi * np.fft.fftfreq(sharp.shape[1])[:, None]
     fx = 2 * np.pi * np.fft.rfftfreq(sharp.shape[2])
     power, cross = (np.abs(s) ** 2).sum(0), (b * s.conj()).real.sum(0)
@@ -142,16 +159,16 @@ def between(
 
 def _inside(covariance: Covariance) -> Covariance:
     power, axes = np.linalg.eigh(covariance)
-    found: Covariance = (axes * power.clip(NARROWEST**2, WIDEST**2)) @ axes.T
-    return found
+    inside: Covariance = (axes * power.clip(SIGMA_LIMITS[0] ** 2, SIGMA_LIMITS[1] ** 2)) @ axes.T
+    return inside
 
 
 def _crops(plan: Plan, measured: Measured) -> npt.NDArray[np.float32]:
     """Parts of sections, those with the most contrast from all over the volume."""
-    height, width = (min(n, SIZE) for n in measured.shape[1:])
-    if min(height, width) < SMALLEST:
+    height, width = (min(n, CROP_SIZE) for n in measured.shape[1:])
+    if min(height, width) < SMALLEST_SIZE:
         raise EmgenError(
-            f"psf: blind needs sections of at least {SMALLEST} x {SMALLEST} pixels, {measured.path} has shape {measured.shape}; "
+            f"psf: blind needs sections of at least {SMALLEST_SIZE} x {SMALLEST_SIZE} pixels, {measured.path} has shape {measured.shape}; "
             "give the point spread function"
         )
     sections = []
