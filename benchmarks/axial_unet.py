@@ -2,7 +2,7 @@
 
 As IsotropicCARE (Weigert et al., MICCAI 2017, arXiv 1704.01510): sections are sharp in the plane, so rows are taken
 from them as sections are from the volume, and a network learns to put them back; it is then applied to xz and yz
-planes, and both results are averaged. The network is the one of our estimator, without planes beside.
+planes, and both results are averaged. The network is the one of our estimator, without context.
 """
 
 import copy
@@ -13,7 +13,8 @@ import torch
 
 from emgen.networks.estimator import Estimator, context_stack
 from emgen.physics.operators import Gaussian, Mean, Operator, Slice
-from emgen.training.tasks import axial as interpolation
+from emgen.training.tasks.axial import degraded, measured_inputs
+from emgen.training.tasks.estimator import relative_loss
 from emgen.volumes.intensity import Intensity
 
 SIZE, BATCH, RATE, AVERAGE = 64, 16, 5e-4, 0.998
@@ -31,7 +32,7 @@ def restore(
     sections = torch.from_numpy(scale.encode(measured))
     network, steps = _trained(sections, factor, section, noise / scale.unit, minutes, seed)
     shape = (len(sections) * factor, *sections.shape[1:])
-    inputs = interpolation.measured_inputs(sections, operator(section, shape, factor))
+    inputs = measured_inputs(sections, operator(section, shape, factor))
     found = []
     with torch.inference_mode():
         for turn in (lambda x: x, lambda x: x.transpose(1, 2)):
@@ -65,7 +66,7 @@ def _trained(
             group["lr"] = RATE * min(1, (step + 1) / 100, 2 * (1 - share))
         times = torch.full((BATCH,), 1 / (1 + sigma))
         with torch.autocast("cpu", torch.bfloat16, enabled=FAST):
-            loss = interpolation.loss(network, torch.stack(inputs), torch.stack(planes), times)
+            loss = relative_loss(network, torch.stack(inputs), torch.stack(planes), times)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -92,6 +93,6 @@ def _example(
     A = operator(section, tuple(truth.shape), factor)
     # the rows of a measured section are noisy already, and averages of them a part as much
     fresh = 0.0 if section == "slice" else sigma * (1 - 1 / factor) ** 0.5
-    inputs = interpolation.degraded(truth, A, fresh, (), rng)[0]
+    inputs = degraded(truth, A, fresh, (), rng)[0]
     first = int(rng.integers(rows - SIZE + 1))
     return inputs[:, first : first + SIZE], truth[None, first : first + SIZE, 0]

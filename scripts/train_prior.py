@@ -6,7 +6,8 @@ from pathlib import Path
 
 from emgen.errors import EmgenError
 from emgen.run.log import logged
-from emgen.training.loop import launcher, train
+from emgen.training.launch import launcher
+from emgen.training.loop import train
 from emgen.training.recipe import read
 
 params, output, folder = snakemake.params, snakemake.output, Path(snakemake.params.folder)

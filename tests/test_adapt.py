@@ -18,9 +18,9 @@ from emgen.networks.card import resolve as resolve_card
 from emgen.physics.noise_model import white_noise
 from emgen.run.plan import make
 from emgen.run.resolve import resolve
-from emgen.training import progress
 from emgen.training.adapt import adapt, recipe
-from emgen.training.patches import Source
+from emgen.training.tasks import prior
+from emgen.training.training_volume import TrainingVolume
 from emgen.volumes.volume import Volume
 
 STEPS = {"steps": 4}
@@ -28,8 +28,8 @@ STEPS = {"steps": 4}
 
 @pytest.fixture(autouse=True)
 def small_sheets(monkeypatch):
-    monkeypatch.setattr(progress, "STEPS", 2)
-    monkeypatch.setattr(progress, "SIZE", 16)
+    monkeypatch.setattr(prior, "SAMPLE_STEPS", 2)
+    monkeypatch.setattr(prior, "SAMPLE_SIZE", 16)
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,12 @@ def test_sections_are_learnt_from_or_held_out_and_never_both(volume):
 
 
 def test_lost_sections_are_neither_learnt_from_nor_held_out(volume):
-    found = recipe("a", resolve_card("emgen-small"), Volume.open(volume), 4, 0, gone=(1, 3))
+    found = recipe("a", resolve_card("emgen-small"), Volume.open(volume), 4, 0, lost=(1, 3))
     ends = [each.sections for each in found.sources], [each.sections for each in found.validation]
     assert ends == ([(0, 1), (4, 6)], [(2, 3)])
     assert all(each.lost == (1, 3) for each in (*found.sources, *found.validation))
     with pytest.raises(EmgenError, match=r"at least 4 sections.*of which 3 sections are lost"):
-        recipe("a", resolve_card("emgen-small"), Volume.open(volume), 4, 0, gone=(1, 3, 5))
+        recipe("a", resolve_card("emgen-small"), Volume.open(volume), 4, 0, lost=(1, 3, 5))
 
 
 def test_another_adaptation_for_other_lost_sections(volume):
@@ -110,7 +110,7 @@ def test_it_learns_at_the_contrast_at_which_it_restores(tmp_path, monkeypatch, n
     given = noise.model_dump() if isinstance(noise, PoissonGaussian) else noise
     plan = make(resolve(parse(settings(skewed.path, restore={"noise": given}))))
     for each in made[0].sources:
-        source = Source.open(each, tmp_path, 32)
+        source = TrainingVolume.open(each, tmp_path, 32)
         assert source.intensity == plan.intensity
 
 
@@ -118,7 +118,7 @@ def test_voxels_that_say_nothing_are_refused(tmp_path):
     for value, words in ((np.nan, "finite grey values, found NaN"), (3, "grey value 3")):
         volume = stored(tmp_path, np.full((8, 60, 60), value))
         with pytest.raises(EmgenError, match=words):
-            adapt("emgen-small", volume.path, 4, 0, tmp_path / "adapted", "a", gone=())
+            adapt("emgen-small", volume.path, 4, 0, tmp_path / "adapted", "a", lost=())
 
 
 @pytest.mark.parametrize("noise", [10.0, "poisson", PoissonGaussian(gain=0.8, sigma=3)])

@@ -1,4 +1,4 @@
-"""What benchmarks compare with: results of other programs, and cubic interpolation."""
+"""What benchmarks measure with: results of other programs, cubic interpolation, the Frechet distance."""
 
 import sys
 
@@ -39,6 +39,18 @@ def test_a_result_of_another_shape_is_refused(others, tmp_path):
         EmgenError, match=r"SCUNet/a.tif has shape \(4, 6, 8\); expected \(4, 6, 7\)"
     ):
         others(tmp_path, "a.tif", np.zeros((2, 6, 7), np.float32), (4, 6, 7))
+
+
+def test_the_frechet_distance_of_gaussians_is_known(monkeypatch):
+    """Diagonal covariances: |m1 - m2|^2 + sum (s1 - s2)^2."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks/prior"))
+    distance = __import__("fid").frechet_distance
+    rng, s1, s2 = np.random.default_rng(0), np.array([1.0, 2.0, 0.5]), np.array([1.5, 1.0, 0.5])
+    a = rng.normal(size=(100_000, 3)) * s1
+    b = rng.normal(size=(100_000, 3)) * s2 + [1.0, 0.0, -2.0]
+    expected = 5 + np.square(s1 - s2).sum()
+    assert distance(a, b) == pytest.approx(expected, rel=0.02)
+    assert distance(a, a) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.fixture

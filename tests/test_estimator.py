@@ -11,7 +11,6 @@ from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.networks.card import resolve as resolve_card
-from emgen.networks.card import with_context
 from emgen.networks.checkpoint import load, load_estimator
 from emgen.networks.estimator import Estimator, context_stack
 from emgen.physics.operators import Gaussian, Mean, Slice
@@ -20,8 +19,11 @@ from emgen.run.resolve import resolve
 from emgen.run.restore import Restorer
 from emgen.training import patches
 from emgen.training.loop import train
-from emgen.training.recipe import Interpolation, Patches, Recipe, SourceRecipe, read
-from emgen.training.tasks import axial as interpolation
+from emgen.training.recipe import Patches, Recipe, SourceRecipe, read
+from emgen.training.tasks import axial
+from emgen.training.tasks.settings import AxialSettings
+from emgen.training.tasks.task import open_task
+from emgen.training.training_volume import TrainingVolume
 
 SMALL = {"channels": [8, 16], "layers": 1}
 
@@ -77,7 +79,7 @@ class TestInputs:
         truth = torch.from_numpy(smooth())
         more = {"fwhm": 4.0} if kind is Gaussian else {}
         A = kind(tuple(truth.shape), 4, **more)
-        inputs = interpolation.degraded(truth, A, 0.0, (), np.random.default_rng(0))
+        inputs = axial.degraded(truth, A, 0.0, (), np.random.default_rng(0))
         seen = []
 
         class Spy(Estimator):
@@ -121,7 +123,7 @@ class TestInputs:
     def test_lost_sections_have_no_cover_and_are_interpolated(self):
         truth = torch.from_numpy(smooth())
         A = Slice(tuple(truth.shape), 4)
-        inputs = interpolation.degraded(truth, A, 0.0, (3,), np.random.default_rng(0))
+        inputs = axial.degraded(truth, A, 0.0, (3,), np.random.default_rng(0))
         plane, cover = inputs[10, 22], inputs[10, -1]
         assert cover[:, 0].tolist() == [float(k % 4 == 0 and k != 12) for k in range(40)]
         torch.testing.assert_close(plane[12], (truth[8, 10] + truth[16, 10]) / 2)
@@ -131,35 +133,30 @@ class TestLearning:
     def test_the_loss_of_linear_interpolation_is_one(self):
         truth = torch.from_numpy(smooth()) * 100  # the floor is nothing then
         A = Mean(tuple(truth.shape), 4)
-        inputs = interpolation.degraded(truth, A, 0.0, (), np.random.default_rng(0))
+        inputs = axial.degraded(truth, A, 0.0, (), np.random.default_rng(0))
         planes = truth.transpose(0, 1)[:, None]
-        loss = interpolation.loss(lambda x, t: x[:, 22:23], inputs, planes, torch.ones(44))
+        loss = axial.loss(lambda x, t: x[:, 22:23], inputs, planes, torch.ones(44))
         assert float(loss) == pytest.approx(1, rel=1e-3)
-        assert float(interpolation.loss(lambda x, t: planes, inputs, planes, torch.ones(44))) == 0
+        assert float(axial.loss(lambda x, t: planes, inputs, planes, torch.ones(44))) == 0
 
     def test_a_batch_follows_from_seed_and_step_and_number(self, tmp_path):
         recipe = small_recipe(tmp_path)
-        source = patches.Source.open(recipe.sources[0], tmp_path, 48)
+        task = opened_task(recipe, tmp_path)
 
         def batch(numbers, step=3):
-            return interpolation.batch(
-                [source], [1.0], recipe.patches, recipe.interpolation, 0, step, numbers
-            )
+            return task.batch(step, 6, numbers)
 
-        whole, part = batch(range(6)), batch(range(2, 4))
+        whole, part = batch(slice(6)), batch(slice(2, 4))
         for a, b in zip(whole, part, strict=True):
             assert torch.equal(a[2:4], b)
-        assert not torch.equal(whole[0], batch(range(6), step=4)[0])
+        assert not torch.equal(whole[0], batch(slice(6), step=4)[0])
         inputs, planes, times = whole
         assert inputs.shape == (6, 4, 16, 16) and planes.shape == (6, 1, 16, 16)
         assert ((times > 0.7) & (times <= 1)).all() and (times < 1).any() and (times == 1).any()
 
     def test_measured_rows_without_noise_are_the_plane_itself(self, tmp_path):
-        recipe = small_recipe(tmp_path, interpolation={"beside": 1, "factors": (2, 6), "noisy": 0})
-        source = patches.Source.open(recipe.sources[0], tmp_path, 48)
-        inputs, planes, _ = interpolation.batch(
-            [source], [1.0], recipe.patches, recipe.interpolation, 0, 0, range(30)
-        )
+        recipe = small_recipe(tmp_path, task={"context": 1, "factors": (2, 6), "noisy": 0})
+        inputs, planes, _ = opened_task(recipe, tmp_path).batch(0, 30, slice(30))
         slices = [k for k in range(30) if inputs[k, -1].max() == 1]
         assert slices
         for k in slices:
@@ -167,16 +164,17 @@ class TestLearning:
             torch.testing.assert_close(inputs[k, 1][rows], planes[k, 0][rows])
 
     def test_it_learns_to_beat_linear_interpolation_and_goes_on_bit_for_bit(self, tmp_path):
-        easy = {"beside": 1, "factors": (4, 4), "noisy": 0, "damaged": 0}
-        whole = train(small_recipe(tmp_path, interpolation=easy), tmp_path / "whole")
+        easy = {"context": 1, "factors": (4, 4), "noisy": 0, "damaged": 0}
+        whole = train(small_recipe(tmp_path, task=easy), tmp_path / "whole")
         psnr = whole.facts["validation_axial_psnr_db"]
-        source = patches.Source.open(small_recipe(tmp_path).validation[0], tmp_path, 24)
+        source = TrainingVolume.open(small_recipe(tmp_path).validation[0], tmp_path, 24)
         slabs = torch.from_numpy(patches.fixed(source, 24, 24, 3))
-        linear = interpolation.psnr(lambda x, t: x[:, 1:2], slabs)
+        task = opened_task(small_recipe(tmp_path), tmp_path)
+        linear = task.psnr(lambda x, t: x[:, 1:2], slabs)
         assert set(psnr) == set(linear) and psnr["x4 slice"] > linear["x4 slice"] + 0.03
-        first = small_recipe(tmp_path, optimiser={"steps": 150}, interpolation=easy)
+        first = small_recipe(tmp_path, optimiser={"steps": 150}, task=easy)
         train(first, tmp_path / "parts")
-        parts = train(small_recipe(tmp_path, interpolation=easy), tmp_path / "parts")
+        parts = train(small_recipe(tmp_path, task=easy), tmp_path / "parts")
         assert parts.sha256 == whole.sha256 and parts.task == "axial"
         network, _ = load_estimator(str(parts.path))
         assert network.context == 1
@@ -187,12 +185,18 @@ class TestLearning:
             train(recipe, tmp_path / "run")
 
     def test_volumes_with_fewer_planes_than_it_sees_are_refused(self, tmp_path):
-        recipe = small_recipe(tmp_path, interpolation={"beside": 16, "factors": (2, 6)})
+        recipe = small_recipe(tmp_path, task={"context": 16, "factors": (2, 6)})
         with pytest.raises(EmgenError, match=r"sees 33 planes.*tissue.tif"):
             train(recipe, tmp_path / "run")
 
 
-def small_recipe(tmp_path, voxel=(8, 8, 8), optimiser=None, interpolation=None):
+def opened_task(recipe, folder):
+    """The task of a recipe, learning from its first source."""
+    volume = TrainingVolume.open(recipe.sources[0], folder, 48)
+    return open_task(recipe.task, patches.Draw((volume,), (1.0,), recipe.patches, recipe.seed))
+
+
+def small_recipe(tmp_path, voxel=(8, 8, 8), optimiser=None, task=None):
     path = tmp_path / "tissue.tif"
     if not path.exists():
         voxels = smooth((40, 64, 64))
@@ -207,7 +211,7 @@ def small_recipe(tmp_path, voxel=(8, 8, 8), optimiser=None, interpolation=None):
         sources=(part(0, 30),),
         validation=(part(30, 40),),
         network={"channels": [8, 16], "layers": 1},
-        interpolation=Interpolation(**(interpolation or {"beside": 1, "factors": (2, 6)})),
+        task=AxialSettings(**(task or {"context": 1, "factors": (2, 6)})),
         patches=Patches(size=16),
         optimiser={
             "rate": 3e-3,
@@ -262,10 +266,7 @@ class TestRestoration:
         assert card.architecture == recipe.architecture
         assert card.facts["steps"] == recipe.optimiser.steps
         assert card.facts["training"]["optimiser"]["decay"] == recipe.optimiser.decay
-        assert card.facts["training"]["task"] == {
-            "kind": "axial",
-            **with_context(recipe.interpolation.model_dump(mode="json")),
-        }
+        assert card.facts["training"]["task"] == recipe.task.model_dump(mode="json")
         assert not any("fib25_b" in name for name in card.facts["data"])
 
     def test_blocks_of_other_sizes_agree(self, tmp_path):

@@ -10,13 +10,20 @@ from emgen.geometry import Box, VoxelSize
 from emgen.training import patches
 from emgen.training.loop import train
 from emgen.training.recipe import Patches, SourceRecipe
+from emgen.training.training_volume import MEMORY, TrainingVolume
 from emgen.volumes.volume import Volume
 
 
 def opened(tissue, name="a.tif", smallest=40, **more):
-    return patches.Source.open(
+    return TrainingVolume.open(
         SourceRecipe(**{"path": name, "voxel_size_nm": 8, **more}), tissue, smallest
     )
+
+
+def drawn(volumes, settings, step, seed, numbers):
+    """A batch of patches, of every volume as often."""
+    draw = patches.Draw(tuple(volumes), (1.0,) * len(volumes), settings, seed)
+    return patches.batch(draw, step, numbers)
 
 
 def test_a_batch_follows_from_seed_and_step_alone(tissue):
@@ -26,7 +33,7 @@ def test_a_batch_follows_from_seed_and_step_alone(tissue):
     ]
 
     def batch(seed, step):
-        return patches.batch(sources, (1, 1), Patches(size=32), seed, step, range(6))[0]
+        return drawn(sources, Patches(size=32), step, seed, range(6))[0]
 
     first = batch(0, 7)
     assert first.shape == (6, 1, 32, 32) and first.dtype == np.float32
@@ -37,7 +44,7 @@ def test_a_batch_follows_from_seed_and_step_alone(tissue):
 def test_processes_share_a_batch_without_changing_it(tissue):
     sources = [opened(tissue)]
     whole, *parts = (
-        patches.batch(sources, (1,), Patches(size=32), 0, 3, numbers)[0]
+        drawn(sources, Patches(size=32), 3, 0, numbers)[0]
         for numbers in (range(6), range(0, 6, 2), range(1, 6, 2))
     )
     assert (whole[::2] == parts[0]).all() and (whole[1::2] == parts[1]).all()
@@ -105,14 +112,14 @@ def test_a_volume_too_large_for_memory_gives_the_same_patches(tissue):
     )
     volume.write(Box.whole(voxels.shape), voxels)
     found = []
-    for limit in (patches.WHOLE, 1000):
+    for limit in (MEMORY, 1000):
         recipe = SourceRecipe(path="a.ome.zarr", sections=(2, 18))
-        source = patches.Source.open(recipe, tissue, 40, limit)
-        assert (source.held > 0) == (limit == patches.WHOLE)
-        found.append(patches.batch([source], (1,), Patches(size=32), 0, 0, range(8))[0])
+        source = TrainingVolume.open(recipe, tissue, 40, limit)
+        assert (source.held > 0) == (limit == MEMORY)
+        found.append(drawn([source], Patches(size=32), 0, 0, range(8))[0])
     assert (found[0] == found[1]).all()
     with pytest.raises(EmgenError, match="emgen import"):
-        patches.Source.open(SourceRecipe(path="a.tif", voxel_size_nm=8), tissue, 40, 1000)
+        TrainingVolume.open(SourceRecipe(path="a.tif", voxel_size_nm=8), tissue, 40, 1000)
 
 
 def test_voxels_that_are_no_numbers_are_passed_over(tissue):
@@ -128,8 +135,8 @@ def test_voxels_that_are_no_numbers_are_passed_over(tissue):
         shard=(40, 64, 64),
     )
     volume.write(Box.whole(voxels.shape), voxels)
-    source = patches.Source.open(SourceRecipe(path="f.ome.zarr"), tissue, 40, 1000)
-    found, _ = patches.batch([source], (1,), Patches(size=32), 0, 0, range(200))
+    source = TrainingVolume.open(SourceRecipe(path="f.ome.zarr"), tissue, 40, 1000)
+    found, _ = drawn([source], Patches(size=32), 0, 0, range(200))
     assert np.isfinite(found).all()
 
 
@@ -146,11 +153,11 @@ def test_noise_is_that_of_the_patches_and_stretches_no_contrast(tissue):
         Patches(size=32, zoom=(1, 1), gamma=gamma, contrast=contrast)
         for gamma, contrast in ((0, 0), (0.3, 0.5))
     )
-    calm, level = patches.batch(both[:1], (1,), still, 0, 0, range(40))
-    loud, levels = patches.batch(both[:1], (1,), changed, 0, 0, range(40))
+    calm, level = drawn(both[:1], still, 0, 0, range(40))
+    loud, levels = drawn(both[:1], changed, 0, 0, range(40))
     assert level == pytest.approx(both[0].noise)
     assert levels / level == pytest.approx(loud.std((1, 2, 3)) / calm.std((1, 2, 3)), rel=1e-3)
-    assert not patches.batch(both[1:], (1,), changed, 0, 0, range(4))[1].any()
+    assert not drawn(both[1:], changed, 0, 0, range(4))[1].any()
     tifffile.imwrite(tissue / "noise.tif", noise)
     for bad in (
         {"path": "noisy.tif", "noise": 500},
@@ -169,7 +176,7 @@ def test_patches_without_any_contrast_have_the_noise_of_their_source(tissue):
     voxels[:, :, :60] = 0
     tifffile.imwrite(tissue / "border.tif", voxels)
     source = opened(tissue, "border.tif", noise=10)
-    found, noises = patches.batch([source], (1,), Patches(size=32, zoom=(1, 1)), 0, 0, range(60))
+    found, noises = drawn([source], Patches(size=32, zoom=(1, 1)), 0, 0, range(60))
     assert (np.ptp(found, (1, 2, 3)) == 0).any()
     np.testing.assert_allclose(noises, source.noise, rtol=0.5)
 

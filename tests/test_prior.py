@@ -14,6 +14,7 @@ from emgen.errors import EmgenError
 from emgen.networks.build import build
 from emgen.networks.card import resolve
 from emgen.networks.checkpoint import load, save
+from emgen.sampling.flow import x1_prediction
 from emgen.training import flow
 from emgen.training.validation import denoise_psnr
 
@@ -32,14 +33,14 @@ def network(seed=0, **more):
 class TestFlow:
     def test_the_path_goes_from_noise_to_data(self):
         x, eps = torch.randn(2, 3, 1, 4, 4)
-        assert torch.equal(flow.at(x, eps, torch.zeros(3)), eps)
-        assert torch.equal(flow.at(x, eps, torch.ones(3)), x)
+        assert torch.equal(flow.interpolant(x, eps, torch.zeros(3)), eps)
+        assert torch.equal(flow.interpolant(x, eps, torch.ones(3)), x)
 
     @given(st.floats(0, 1))
     def test_the_destination_of_the_true_velocity_is_the_data(self, t):
         x, eps = torch.randn(2, 3, 1, 4, 4, dtype=torch.float64)
-        x_t = flow.at(x, eps, torch.full((3,), t, dtype=torch.float64))
-        torch.testing.assert_close(flow.destination(x_t, x - eps, t), x)
+        x_t = flow.interpolant(x, eps, torch.full((3,), t, dtype=torch.float64))
+        torch.testing.assert_close(x1_prediction(x_t, x - eps, t), x)
 
     def test_the_loss_of_the_best_velocity_under_a_gaussian_is_its_variance(self):
         """For x ~ N(0, 1): v = (2 t - 1) x_t / s, s = t^2 + (1 - t)^2, and the remaining variance is 1 / s."""
@@ -53,7 +54,7 @@ class TestFlow:
 
     @given(st.floats(0, 1, exclude_max=True), st.floats(0, 2))
     def test_noisy_data_and_what_is_missing_make_the_noise_of_the_path(self, t, noise):
-        k = float(flow.missing(torch.tensor(t).double(), torch.tensor(noise).double()))
+        k = float(flow.noise_deficit(torch.tensor(t).double(), torch.tensor(noise).double()))
         total = (t * noise) ** 2 + (1 - t) ** 2 * k
         assert 0 <= k <= 1
         if k:
@@ -107,7 +108,7 @@ class TestFlow:
     @given(st.integers(1, 6), st.integers(0, 99))
     def test_coupling_finds_the_cheapest_of_all_pairings(self, count, seed):
         x, eps = torch.randn(2, count, 1, 3, 3, generator=torch.Generator().manual_seed(seed))
-        found = flow.coupled(x, eps)
+        found = flow.ot_pairing(x, eps)
         cost = [(x - eps[list(order)]).square().sum() for order in permutations(range(count))]
         assert (x - found).square().sum() == pytest.approx(float(min(cost)), rel=1e-5)
         assert sorted(found.flatten().tolist()) == sorted(eps.flatten().tolist())

@@ -65,9 +65,9 @@ def test_the_paper_is_followed():
             {
                 "sources": [{"path": "a.tif", "noise": 5}],
                 "patches": {"zoom": (1, 1)},
-                "flow": {"coupling": "optimal-transport"},
+                "task": {"kind": "prior", "coupling": "optimal-transport"},
             },
-            "expected flow",
+            "expected task: .coupling",
         ),
     ],
 )
@@ -99,3 +99,40 @@ def test_what_is_no_recipe_is_refused(tissue):
 def test_the_rate_warms_up_stays_and_falls(tissue):
     settings = made(tissue, optimiser={"steps": 100, "decay": 20, "warm_up": 10}).optimiser
     assert [settings.rate_at(s) for s in (0, 9, 50, 80, 99)] == pytest.approx([0.1, 1, 1, 1, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("kind", "former", "settings"),
+    [
+        ("prior", "flow", {"coupling": "optimal-transport", "late": 0.3}),
+        ("axial", "interpolation", {"beside": 1, "factors": [2, 6]}),
+        ("sections", "sections", {"beside": 1, "strides": [1, 3]}),
+    ],
+)
+def test_recipes_of_version_0_1_0_are_read_in_the_words_of_today(tissue, kind, former, settings):
+    facts = made(tissue).model_dump(mode="json")
+    del facts["task"]
+    path = tissue / "former.yaml"
+    path.write_text(yaml.safe_dump({**facts, former: settings}))
+    now = {("context" if key == "beside" else key): value for key, value in settings.items()}
+    assert recipe.read(path) == made(tissue, task={"kind": kind, **now})
+    if kind != "prior":  # whose recipes might hold what only a prior used
+        path.write_text(yaml.safe_dump({**facts, former: settings, "flow": {"late": 0.3}}))
+        assert recipe.read(path) == made(tissue, task={"kind": kind, **now})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"interpolation": {}, "sections": {}}, "interpolation and sections; expected one task"),
+        ({"task": {"kind": "axial"}, "sections": {}}, "task and sections, its name in version 0.1"),
+        ({"task": {"kind": "lateral"}}, "'prior', 'axial', 'sections'"),
+        ({"sections": [1]}, "sections: expected keys and values"),
+    ],
+)
+def test_a_recipe_has_one_task(tissue, change, words):
+    facts = made(tissue).model_dump(mode="json", exclude={"task"})
+    path = tissue / "bad.yaml"
+    path.write_text(yaml.safe_dump({**facts, **change}))
+    with pytest.raises(EmgenError, match=words):
+        recipe.read(path)

@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import measured, restore
 from runs import settings as run_settings
-from test_estimator import SMALL, small_recipe, smooth
+from test_estimator import SMALL, opened_task, small_recipe, smooth
 
 from emgen.arrays import Array, denoise
 from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.networks.card import resolve as resolve_card
-from emgen.networks.card import with_context
 from emgen.networks.checkpoint import load_estimator
 from emgen.networks.estimator import Estimator, tikhonov_start
 from emgen.physics.noise_model import correlated_noise
@@ -24,8 +23,11 @@ from emgen.run.resolve import resolve
 from emgen.run.restore import Restorer
 from emgen.training import patches
 from emgen.training.loop import train
-from emgen.training.recipe import Recipe, Sections, SourceRecipe, read
+from emgen.training.recipe import SourceRecipe, read
 from emgen.training.tasks import sections
+from emgen.training.tasks.estimator import FLOOR
+from emgen.training.tasks.settings import SectionsSettings
+from emgen.training.training_volume import TrainingVolume
 
 SHAPE = (5, 24, 36)
 OPERATORS = {
@@ -110,7 +112,7 @@ class TestInputs:
     def test_lost_sections_have_no_strength_and_are_filled(self):
         truth = torch.from_numpy(smooth((5, 20, 20)))
         rng = np.random.default_rng(0)
-        found = sections.degraded(truth, Identity(tuple(truth.shape)), 0.0, rng, gone=True)
+        found = sections.degraded(truth, Identity(tuple(truth.shape)), 0.0, rng, lost=True)
         assert (found[-1] == 0).all()
         torch.testing.assert_close(found[2], (truth[1] + truth[3]) / 2)
         voxels = (smooth((5, 20, 20)) * 40 + 100).astype(np.float32)
@@ -131,26 +133,24 @@ class TestInputs:
         A = Identity(tuple(truth.shape))
         rng = np.random.default_rng(0)
         # zeros are copies of each other: one section's noise
-        found = sections.degraded(truth, A, 0.5, rng, shared=(0.4, 0.7))[3].numpy()
+        found = sections.degraded(truth, A, 0.5, rng, correlation=(0.4, 0.7))[3].numpy()
         assert correlated_noise([found[None]])[0] == pytest.approx(0.5, rel=0.05)
-        found = sections.degraded(truth, A, 0.5, rng, shared=(1.0, 1.0))[3].numpy()
+        found = sections.degraded(truth, A, 0.5, rng, correlation=(1.0, 1.0))[3].numpy()
         assert np.corrcoef(found[:, 1:].ravel(), found[:, :-1].ravel())[0, 1] > 0.6
 
 
 class TestLearning:
     def test_a_batch_follows_from_seed_and_step_and_number(self, tmp_path):
         recipe = sections_recipe(tmp_path)
-        source = patches.Source.open(recipe.sources[0], tmp_path, 48)
+        task = opened_task(recipe, tmp_path)
 
         def batch(numbers, step=3):
-            return sections.batch(
-                [source], [1.0], recipe.patches, recipe.sections, 0, step, numbers
-            )
+            return task.batch(step, 12, numbers)
 
-        whole, part = batch(range(12)), batch(range(2, 4))
+        whole, part = batch(slice(12)), batch(slice(2, 4))
         for a, b in zip(whole, part, strict=True):
             assert torch.equal(a[2:4], b)
-        assert not torch.equal(whole[0], batch(range(12), step=4)[0])
+        assert not torch.equal(whole[0], batch(slice(12), step=4)[0])
         inputs, planes, times = whole
         assert inputs.shape == (12, 4, 16, 16) and planes.shape == (12, 1, 16, 16)
         assert ((times > 0.3) & (times <= 1)).all()
@@ -164,16 +164,18 @@ class TestLearning:
         truth = torch.randn(2, 1, 32, 32, generator=generator)
         noise = sigma * torch.randn(2, 1, 32, 32, generator=generator)
         inputs = torch.cat([*[truth + noise] * 3, torch.ones_like(truth)], 1)
-        off = sections.loss(lambda x, t: truth + 0.1, inputs, truth, torch.ones(2))
-        assert float(off) == pytest.approx(0.01 / (sections.HARDEST + 0.003), rel=1e-3)
+        task = sections.SectionsTask(draw=None, settings=SectionsSettings())
+        off = task.loss(lambda x, t: truth + 0.1, inputs, truth, torch.ones(2))
+        assert float(off) == pytest.approx(0.01 / (sections.MAX_START_ERROR + FLOOR), rel=1e-3)
 
     def test_it_learns_to_denoise_and_goes_on_bit_for_bit(self, tmp_path):
         whole = train(sections_recipe(tmp_path), tmp_path / "whole")
         found = whole.facts["validation_sections_psnr_db"]
-        source = patches.Source.open(sections_recipe(tmp_path).validation[0], tmp_path, 24)
+        source = TrainingVolume.open(sections_recipe(tmp_path).validation[0], tmp_path, 24)
         slabs = torch.from_numpy(patches.fixed(source, 24, 24, 3))
-        before = sections.psnr(lambda x, t: x[:, 1:2], slabs)
-        assert set(found) == set(sections.KINDS)
+        task = opened_task(sections_recipe(tmp_path), tmp_path)
+        before = task.psnr(lambda x, t: x[:, 1:2], slabs)
+        assert set(found) == set(task.kinds)
         assert found["denoise .4"] > before["denoise .4"] + 3
         train(sections_recipe(tmp_path, steps=150), tmp_path / "parts")
         parts = train(sections_recipe(tmp_path), tmp_path / "parts")
@@ -184,20 +186,15 @@ class TestLearning:
     def test_frames_without_depth_are_sections_without_neighbours(self, tmp_path):
         recipe = sections_recipe(tmp_path)
         part = SourceRecipe(path="tissue.tif", voxel_size_nm=8, sections=(3, 4))
-        source = patches.Source.open(part, tmp_path, 48)
-        found = sections.batch([source], [1.0], recipe.patches, recipe.sections, 0, 0, range(6))
+        task = opened_task(recipe.model_copy(update={"sources": (part,)}), tmp_path)
+        found = task.batch(0, 6, slice(6))
         assert (found[0][:, 0] == found[0][:, 2]).all()
-
-    def test_a_recipe_is_for_one_thing(self, tmp_path):
-        both = sections_recipe(tmp_path).model_dump() | {"interpolation": {}}
-        with pytest.raises(ValueError, match="one of interpolation and sections"):
-            Recipe.model_validate(both)
 
 
 def sections_recipe(tmp_path, steps=300):
     recipe = small_recipe(tmp_path, optimiser={"steps": steps})
-    asked = Sections(beside=1, strides=(1, 3), blur=(0.6, 2))
-    return recipe.model_copy(update={"interpolation": None, "sections": asked, "name": "sections"})
+    task = SectionsSettings(context=1, strides=(1, 3), blur=(0.6, 2))
+    return recipe.model_copy(update={"task": task, "name": "sections"})
 
 
 class TestRestoration:
@@ -250,8 +247,5 @@ class TestRestoration:
         card, recipe = resolve_card("emgen-sections"), read("config/prior/emgen-sections.yaml")
         assert card.architecture == recipe.architecture
         assert card.facts["steps"] == recipe.optimiser.steps
-        assert card.facts["training"]["task"] == {
-            "kind": "sections",
-            **with_context(recipe.sections.model_dump(mode="json")),
-        }
+        assert card.facts["training"]["task"] == recipe.task.model_dump(mode="json")
         assert not any("fib25_b" in name for name in card.facts["data"])

@@ -12,35 +12,30 @@ import pytest
 import tifffile
 import torch
 from recipes import made, written
-from runs import snakemake
+from runs import ROOT, snakemake
 
 from emgen.cli.main import main
 from emgen.errors import EmgenError
 from emgen.networks.checkpoint import load
 from emgen.training import progress, validation
-from emgen.training.loop import Run, launcher, step, train
+from emgen.training.launch import launcher
+from emgen.training.loop import step, train
 from emgen.training.recipe import Recipe
+from emgen.training.run import Run
 from emgen.training.state import State
+from emgen.training.tasks import prior
+
+TRAIN = str(ROOT / "workflow/train.smk")
 
 
 @pytest.fixture(autouse=True)
 def small_sheets(monkeypatch):
-    monkeypatch.setattr(progress, "STEPS", 2)
-    monkeypatch.setattr(progress, "SIZE", 16)
+    monkeypatch.setattr(prior, "SAMPLE_STEPS", 2)
+    monkeypatch.setattr(prior, "SAMPLE_SIZE", 16)
 
 
 def weights(folder):
     return (folder / "checkpoint.safetensors").read_bytes()
-
-
-def test_the_frechet_distance_of_gaussians_is_known():
-    """Diagonal covariances: |m1 - m2|^2 + sum (s1 - s2)^2."""
-    rng, s1, s2 = np.random.default_rng(0), np.array([1.0, 2.0, 0.5]), np.array([1.5, 1.0, 0.5])
-    a = rng.normal(size=(100_000, 3)) * s1
-    b = rng.normal(size=(100_000, 3)) * s2 + [1.0, 0.0, -2.0]
-    expected = 5 + np.square(s1 - s2).sum()
-    assert validation.frechet_distance(a, b) == pytest.approx(expected, rel=0.02)
-    assert validation.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
 
 
 def test_sources_count_alike_whatever_their_noise():
@@ -58,7 +53,7 @@ def test_sources_count_alike_whatever_their_noise():
 @pytest.mark.parametrize("coupling", ["independent", "optimal-transport"])
 def test_training_learns(tissue, method, coupling):
     settings = {"method": method, "steps": 60}
-    found = made(tissue, optimiser=settings, flow={"coupling": coupling})
+    found = made(tissue, optimiser=settings, task={"kind": "prior", "coupling": coupling})
     run = Run.open(found, tissue / "run")
     state = State.new(found, run.architecture)
     losses = [float(step(run, state, state.prior, run.batch(k))) for k in range(60)]
@@ -71,7 +66,7 @@ def test_training_learns(tissue, method, coupling):
         {},
         {"optimiser": {"method": "muon"}},
         {"precision": "bfloat16"},
-        {"network": {"dropout": 0.2}, "flow": {"coupling": "optimal-transport"}},
+        {"network": {"dropout": 0.2}, "task": {"kind": "prior", "coupling": "optimal-transport"}},
     ],
 )
 def test_a_resumed_run_is_the_same_bit_for_bit(tissue, tmp_path, capsys, change):
@@ -253,18 +248,23 @@ def test_a_kill_loses_no_more_than_the_steps_since_the_last_checkpoint(tissue, t
 def test_the_workflow_trains_a_prior_and_then_finds_nothing_to_do(tissue, tmp_path):
     path = written(tissue, data="elsewhere")
     config = {"recipe": str(path), "data": str(tissue)}
-    done = snakemake(tmp_path, config, "train_prior")
+    done = snakemake(tmp_path, config, "--snakefile", TRAIN)
     assert done.returncode == 0, done.stderr
     for name in ("p.safetensors", "p.json", "p-curves.png", "p-samples.png"):
         assert (tmp_path / "priors" / name).stat().st_size > 300, name
     assert load(str(tmp_path / "priors/p.safetensors"))[1].facts["steps"] == 6
-    assert "Nothing to be done" in snakemake(tmp_path, config, "train_prior").stderr
+    assert "Nothing to be done" in snakemake(tmp_path, config, "--snakefile", TRAIN).stderr
 
 
 def test_the_workflow_says_what_is_wrong_with_a_recipe(tissue, tmp_path):
     path = written(tissue, data=str(tissue / "none"))
-    done = snakemake(tmp_path, {"recipe": str(path)}, "train_prior")
+    done = snakemake(tmp_path, {"recipe": str(path)}, "--snakefile", TRAIN)
     assert done.returncode != 0 and "2 of the training sources cannot be used" in done.stderr
+
+
+def test_a_training_without_a_recipe_says_what_to_give(tmp_path):
+    done = snakemake(tmp_path, {"run": "a"}, "--snakefile", TRAIN)
+    assert done.returncode != 0 and "--config recipe=FILE data=FOLDER" in done.stderr
 
 
 @pytest.mark.slow

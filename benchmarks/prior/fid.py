@@ -15,13 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from scipy import linalg
 from torch import Tensor
 
 from emgen.errors import EmgenError
 from emgen.networks.checkpoint import load
 from emgen.training import flow, patches, recipe
-from emgen.training.validation import frechet_distance
+from emgen.training.training_volume import TrainingVolume
 
 SIZE, BATCH = 128, 16
 
@@ -33,6 +35,18 @@ def features(network: Features, x: Tensor) -> np.ndarray:
     grey = ((x.clamp(-1, 1) + 1) / 2).expand(-1, 3, -1, -1)
     with torch.inference_mode():
         return torch.cat([network(part) for part in grey.split(BATCH)]).double().numpy()
+
+
+def frechet_distance(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    """Between Gaussians fitted to two sets of features (n, d): FID, where the features are Inception's.
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); Heusel et al., NeurIPS 2017, arXiv 1706.08500.
+    """
+    means = [values.mean(0) for values in (one, other)]
+    spreads = [np.atleast_2d(np.cov(values, rowvar=False)) for values in (one, other)]
+    root = linalg.sqrtm(spreads[0] @ spreads[1]).real
+    distance = np.square(means[0] - means[1]).sum() + np.trace(sum(spreads) - 2 * root)
+    return float(distance)
 
 
 def main() -> None:
@@ -49,7 +63,7 @@ def main() -> None:
     sources = []
     for each in found.validation:
         try:
-            sources.append(patches.Source.open(each, Path(found.data), SIZE))
+            sources.append(TrainingVolume.open(each, Path(found.data), SIZE))
         except EmgenError as error:
             print(f"left out: {error}")
     count = -(-2 * args.count // len(sources))

@@ -23,6 +23,7 @@ from emgen.networks.unet2d import UNet2DPrior
 from emgen.training import flow, patches
 from emgen.training.muon import Muon
 from emgen.training.recipe import Patches, SourceRecipe
+from emgen.training.training_volume import TrainingVolume
 from emgen.training.validation import denoise_psnr, mean
 
 HERE = Path(__file__).parent
@@ -79,7 +80,7 @@ def optimisers(network: nn.Module, rate: float, muon: bool) -> list[torch.optim.
 
 def train(
     network: nn.Module,
-    sources: list[patches.Source],
+    sources: list[TrainingVolume],
     seconds: float,
     *,
     rate: float = 5e-4,
@@ -98,17 +99,12 @@ def train(
     )
     opts = optimisers(network, rate, muon)
     bases = [[group["lr"] for group in opt.param_groups] for opt in opts]
-    settings = Patches(size=size)
+    draw = patches.Draw(tuple(sources), tuple(SOURCES.values()), Patches(size=size), seed=0)
     fastest, steps, step = float("inf"), 10**9, 0
     while step < steps:
         begun = time.perf_counter()
         generator = torch.Generator().manual_seed(step)
-        x, own = (
-            torch.from_numpy(part)
-            for part in patches.batch(
-                sources, list(SOURCES.values()), settings, 0, step, range(batch)
-            )
-        )
+        x, own = (torch.from_numpy(part) for part in patches.batch(draw, step, range(batch)))
         eps, t = torch.randn(x.shape, generator=generator), flow.times(len(x), late, generator)
         for opt, base in zip(opts, bases, strict=True):
             for group, lr in zip(opt.param_groups, base, strict=True):
@@ -141,7 +137,7 @@ def milliseconds(network: Any, bf16: bool) -> float:
     return round(1000 * min(found) / 8, 1)
 
 
-def source(text: str, folder: Path) -> patches.Source:
+def source(text: str, folder: Path) -> TrainingVolume:
     """From "file.tif[z0:z1]@voxel"."""
     name, voxel = text.split("@")
     name, _, sections = name.rstrip("]").partition("[")
@@ -150,7 +146,7 @@ def source(text: str, folder: Path) -> patches.Source:
         voxel_size_nm=tuple(float(v) for v in (voxel.split(",") * 3)[:3]),
         sections=tuple(int(n) for n in sections.split(":")) if sections else None,
     )
-    return patches.Source.open(recipe, folder, 96)
+    return TrainingVolume.open(recipe, folder, 96)
 
 
 def rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -21,8 +21,11 @@ from emgen.volumes.intensity import Intensity
 from emgen.volumes.samples import fingerprint, read_samples
 from emgen.volumes.volume import Volume
 
-SMALLEST, SMALLEST_PLANE = 4, 24  # some to learn from, others to be judged by
-RATE, PATCH = 2e-4, 64
+MIN_SECTIONS, MIN_SIDE = 4, 24  # some sections to learn from, others to be judged by; pixels along y and x
+HELD_OUT_SHARE = 8  # one section of so many is held out
+RATE = 2e-4  # of AdamW: less than half of what priors are trained with, for weights that are good already
+PATCH = 64  # pixels: what the shipped prior was trained on
+AVERAGE = 0.995  # of the running average: shorter than in training, for runs of hundreds of steps
 
 
 def recipe(
@@ -31,31 +34,30 @@ def recipe(
     measured: Volume,
     steps: int,
     seed: int,
-    gone: Collection[int] = (),
+    lost: Collection[int] = (),
     noise: float = 0.0,
     intensity: Intensity | None = None,
 ) -> Recipe:
-    """What is learnt, and what is held out: an eighth of the sections, in the middle; never those that are `gone`.
+    """The recipe of an adaptation: it holds out an eighth of the sections, in the middle.
 
-    White noise of a standard deviation of `noise` grey values is not learnt; the intensity is that of the plan.
+    Args:
+        name: of the adapted prior.
+        base: the prior to begin with.
+        measured: the volume to adapt to.
+        steps: of training.
+        seed: of patches and noise.
+        lost: numbers of missing sections, which are not learnt from.
+        noise: standard deviation in grey values of white noise, which is not learnt.
+        intensity: grey values that become -1 and +1, those of the plan; percentiles by default.
 
     Raises:
         EmgenError: the volume has too few sections, or the prior is a diffusion model.
     """
-    if base.architecture.get("predicts") == "noise":
-        raise EmgenError(
-            f"the prior {base.name} predicts noise, as diffusion models do, and restore.adapt trains flows; use a flow prior, "
-            "or remove restore.adapt"
-        )
-    there = [k for k in range(measured.shape[0]) if k not in gone]
-    sections, (height, width) = len(there), measured.shape[1:]
-    if sections < SMALLEST or min(height, width) < SMALLEST_PLANE:
-        raise EmgenError(
-            f"restore.adapt needs at least {SMALLEST} sections of {SMALLEST_PLANE} x {SMALLEST_PLANE} pixels, {measured.path} has "
-            f"shape {measured.shape}{f', of which {len(gone)} sections are lost' if gone else ''}; remove restore.adapt"
-        )
-    count = max(1, sections // 8)
-    first = (sections - count) // 2
+    _refuse_unfit(base, measured, lost)
+    present = [k for k in range(measured.shape[0]) if k not in lost]
+    count = max(1, len(present) // HELD_OUT_SHARE)
+    first = (len(present) - count) // 2
+    grey_values = (intensity.low, intensity.high) if intensity else None
 
     def parts(numbers: list[int]) -> tuple[SourceRecipe, ...]:
         # in the plane only, whatever the metadata say of z
@@ -64,25 +66,39 @@ def recipe(
                 path=measured.path,
                 sections=ends,
                 stack=False,
-                lost=tuple(gone),
+                lost=tuple(lost),
                 noise=noise,
-                grey_values=(intensity.low, intensity.high) if intensity else None,
+                grey_values=grey_values,
             )
             for ends in runs(numbers)
         )
 
     # validation planes are half as large again as patches, and must fit too
-    size = min(base.tile or PATCH, *(n * 2 // 3 for n in (height, width)))
+    size = min(base.tile or PATCH, *(n * 2 // 3 for n in measured.shape[1:]))
     return Recipe(
         name=name,
-        sources=parts([*there[:first], *there[first + count :]]),
-        validation=parts(there[first : first + count]),
+        sources=parts([*present[:first], *present[first + count :]]),
+        validation=parts(present[first : first + count]),
         patches=Patches(size=size, zoom=(1.0, 1.0)),
         optimiser=Optimiser(
-            rate=RATE, steps=steps, warm_up=max(1, steps // 20), decay=steps // 2, average=0.995
+            rate=RATE, steps=steps, warm_up=max(1, steps // 20), decay=steps // 2, average=AVERAGE
         ),
         seed=seed,
     )
+
+
+def _refuse_unfit(base: Card, measured: Volume, lost: Collection[int]) -> None:
+    if base.architecture.get("predicts") == "noise":
+        raise EmgenError(
+            f"the prior {base.name} predicts noise, as diffusion models do, and restore.adapt trains flows; use a flow prior, "
+            "or remove restore.adapt"
+        )
+    sections = sum(k not in lost for k in range(measured.shape[0]))
+    if sections < MIN_SECTIONS or min(measured.shape[1:]) < MIN_SIDE:
+        raise EmgenError(
+            f"restore.adapt needs at least {MIN_SECTIONS} sections of {MIN_SIDE} x {MIN_SIDE} pixels, {measured.path} has "
+            f"shape {measured.shape}{f', of which {len(lost)} sections are lost' if lost else ''}; remove restore.adapt"
+        )
 
 
 def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
@@ -100,7 +116,7 @@ def adapt(
     folder: Path,
     name: str,
     device: str = "cpu",
-    gone: Literal["auto"] | Sequence[int] = "auto",
+    lost: Literal["auto"] | Sequence[int] = "auto",
     noise: NoiseSetting = 0.0,
 ) -> Card:
     """Adapt a prior to a volume; the card says what that did to held-out sections.
@@ -115,18 +131,18 @@ def adapt(
         folder: for checkpoints, log and weights; training goes on from what is there.
         name: of the adapted prior.
         device: "cpu" or a CUDA device.
-        gone: sections that hold no image, or "auto" to find them.
-        noise: of the volume, see `restore.noise`; its root mean square is taken for white noise.
+        lost: numbers of missing sections, or "auto" to detect them.
+        noise: of the volume, see `restore.noise`; its root mean square in grey values is taken for white noise.
 
     Raises:
         EmgenError: too few or too small sections, voxels that are constant or not finite, or the disk is full.
     """
     measured, base = Volume.open(volume), resolve(prior)
-    lost, samples = missing.resolve_missing(measured, gone), read_samples(measured)
-    seen = missing.drop_missing(samples, measured.shape, lost)
-    intensity, detector = fit_grey_scale(seen, noise, measured.path)
-    sigma = detector.rms(seen)
-    settings = recipe(name, base, measured, steps, seed, lost, sigma, intensity)
+    missing_sections, samples = missing.resolve_missing(measured, lost), read_samples(measured)
+    present = missing.drop_missing(samples, measured.shape, missing_sections)
+    intensity, noise_model = fit_grey_scale(present, noise, measured.path)
+    sigma = noise_model.rms(present)
+    settings = recipe(name, base, measured, steps, seed, missing_sections, sigma, intensity)
     if device != "cpu":
         torch.cuda.set_device(device)
     card = train(settings, folder, initial=prior)
@@ -136,7 +152,7 @@ def adapt(
         "base_sha256": base.sha256,
         "input": fingerprint(measured, samples),
         "steps": card.facts["steps"],
-        "held_out": [each.sections for each in settings.validation],
+        "held_out": [part.sections for part in settings.validation],
         "noise": sigma,
         "before_db": progress.read(folder)[0]["psnr_db"],
         "after_db": card.facts["validation_denoise_psnr_db"],

@@ -1,11 +1,12 @@
 """Flow matching on the straight path from noise to data, and nothing else.
 
-Lipman et al., ICLR 2023 (arXiv 2210.02747); Liu et al., ICLR 2023 (arXiv 2209.03003). Noise and data
-are drawn independently, so that `destination` is the posterior mean that the samplers need; minibatch
-optimal transport (`coupled`) straightens the paths, and biases it.
+x_t = (1 - t) eps + t x, velocity v = x - eps: noise at t = 0, data at t = 1; x in the prior's half range. Lipman et
+al., ICLR 2023 (arXiv 2210.02747); Liu et al., ICLR 2023 (arXiv 2209.03003). Noise and data are drawn independently,
+so that x_t + (1 - t) v is the posterior mean that the samplers need; minibatch optimal transport (`ot_pairing`)
+straightens the paths, and biases it.
 
-Data that are noisy themselves take part of the path's noise from their own: Daras, Dimakis and Daskalakis,
-ICML 2024, arXiv 2404.10177. What the network then learns is still the mean of what is behind the noise.
+Data with noise of their own take part of the path's noise from it: Daras, Dimakis and Daskalakis, ICML 2024,
+arXiv 2404.10177. What the network then learns is still the mean of the clean data.
 """
 
 from __future__ import annotations
@@ -16,60 +17,65 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+# Late times are logit-normal(0.8, 1): restoration starts at t from 0.7 to 0.9, and the median of these is 0.69.
+LATE_LOGIT = 0.8
+SMALLEST_TIME = 1e-6  # below which divisions by t or 1 - t are cut off
+
 Network = Callable[[Tensor, Tensor], Tensor]
 
 
-def at(x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+def interpolant(x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
     """x_t = (1 - t) eps + t x; noise at t = 0, data at t = 1. t has shape (n,), x and eps (n, ...)."""
     t = t.reshape(-1, *[1] * (x.ndim - 1))
     return (1 - t) * eps + t * x
 
 
-def destination(x_t: Tensor, v: Tensor, t: float) -> Tensor:
-    """x_t + (1 - t) v: the mean of the data given x_t, where v is the mean of x - eps."""
-    return x_t + (1 - t) * v
+def noise_deficit(t: Tensor, noise: Tensor) -> Tensor:
+    """Fraction of the path's noise variance at time t that must still be added to data whose own noise is `noise`.
 
-
-def missing(t: Tensor, noise: Tensor) -> Tensor:
-    """Share of the noise variance at times t that data with noise of this standard deviation do not bring themselves.
-
-    max(0, 1 - (t noise / (1 - t))^2); all have shape (n,).
+    k = max(0, 1 - (t noise / (1 - t))^2); noise is a standard deviation in the prior's half range; all have shape (n,).
     """
-    return (1 - (t * noise / (1 - t).clamp_min(1e-6)).square()).clamp_min(0)
+    return (1 - (t * noise / (1 - t).clamp_min(SMALLEST_TIME)).square()).clamp_min(0)
 
 
 def loss(network: Network, x: Tensor, eps: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-    """Mean squared error of the velocity, a scalar.
+    """The mean squared error of the velocity, a scalar; of noisy data, that of the prediction of x from x_t.
 
-    x, which has white noise of standard deviation `noise` (n,), and eps have shape (n, 1, h, w), t (n,). With k what is
-    `missing`, x_t = t x + (1 - t) sqrt(k) eps lies on the path of what is clean, and of x it leaves the mean
-    k D + (1 - k) x_t / t, where D is that of what is clean. The error of this is taken; its minimum in D is the
-    same without noise, and where nothing is missing it says nothing.
+    With k the `noise_deficit`, x_t = t x + (1 - t) sqrt(k) eps lies on the path of the clean data, and
+    E[x | x_t] = k D + (1 - k) x_t / t with D = E[clean | x_t]. The loss is the squared error of that prediction of x;
+    its minimiser D is the clean posterior mean (Daras et al. 2024). Where k is 0, it is 0.
+
+    Args:
+        network: gives the velocity of planes (n, 1, h, w) at times (n,).
+        x: data (n, 1, h, w) with white noise of standard deviation `noise`.
+        eps: standard normal noise, shape of x.
+        t: times (n,).
+        noise: (n,), in the prior's half range; 0 for clean data.
     """
-    k = missing(t, noise).reshape(-1, *[1] * (x.ndim - 1))
-    own = (1 - k) / t.clamp_min(1e-6).reshape(k.shape)
-    v = network(at(x, k.sqrt() * eps, t), t)
+    k = noise_deficit(t, noise).reshape(-1, *[1] * (x.ndim - 1))
+    own = (1 - k) / t.clamp_min(SMALLEST_TIME).reshape(k.shape)
+    v = network(interpolant(x, k.sqrt() * eps, t), t)
     return (k * v - (k * x - k.sqrt() * (k + own) * eps)).square().mean()
 
 
 def times(count: int, late: float, generator: torch.Generator) -> Tensor:
-    """Training times, shape (count,): a share `late` of them logit-normal(0.8, 1), the rest uniform.
+    """Training times, shape (count,): a fraction `late` of them logit-normal(0.8, 1), the others uniform.
 
-    Restoration starts late, so t above a half is where the network is used most; the uniform part
-    keeps the whole path covered.
+    Restoration starts late, so t above a half is where the network is used most; the uniform part keeps the whole path
+    covered.
     """
     uniform = torch.rand(count, generator=generator)
-    high = torch.sigmoid(0.8 + torch.randn(count, generator=generator))
+    high = torch.sigmoid(LATE_LOGIT + torch.randn(count, generator=generator))
     # spread over the batch, so that processes that share it see the same mixture
     place = torch.arange(1, count + 1) * late
     return torch.where(place.floor() > (place - late).floor(), high, uniform)
 
 
-def coupled(x: Tensor, eps: Tensor) -> Tensor:
-    """The noises of a batch in the order that makes the squared distance to its patches least.
+def ot_pairing(x: Tensor, eps: Tensor) -> Tensor:
+    """The noises of a batch in the order of least total squared distance to its patches: minibatch optimal transport.
 
-    Minibatch optimal transport (Tong et al., TMLR 2024, arXiv 2302.00482; Pooladian et al., ICML 2023).
-    x and eps have shape (n, ...), the result that of eps.
+    Tong et al., TMLR 2024, arXiv 2302.00482; Pooladian et al., ICML 2023. x and eps have shape (n, ...), the result
+    that of eps.
     """
     # sum (x_i - eps_j)^2 differs from -2 x_i eps_j by what no assignment changes
     cost = -(x.flatten(1) @ eps.flatten(1).T).double().cpu().numpy()

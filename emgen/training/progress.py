@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from emgen.training import flow
 from emgen.training.validation import Psnr, mean
 
 LOG, CURVES, SAMPLES = "log.jsonl", "curves.png", "samples.png"
-COUNT, STEPS, SIZE = 8, 50, 128  # of the samples
+COLUMNS = 8  # images in a row of the samples
 
 
-def note(
-    folder: Path, step: int, seconds: float, loss: float | None, found: Mapping[str, Psnr]
+def append(
+    folder: Path, step: int, seconds: float, loss: float | None, psnr: Mapping[str, Psnr]
 ) -> None:
     """Add a line to the log: step, seconds of training so far, mean loss and validation by source."""
     line = {
         "step": step,
         "seconds": round(seconds, 1),
         "loss": None if loss is None else round(loss, 5),
-        "psnr_db": mean(found),
-        "by_source": found,
+        "psnr_db": mean(psnr),
+        "by_source": psnr,
     }
     with (folder / LOG).open("a") as log:
         log.write(json.dumps(line) + "\n")
@@ -51,26 +48,26 @@ def forget_after(folder: Path, step: int) -> None:
 
 
 def seconds(folder: Path) -> float:
-    """That the run has trained for, all starts together."""
+    """Seconds that the run has trained for, all starts together."""
     lines = read(folder)
     return float(lines[-1]["seconds"]) if lines else 0.0
 
 
 def draw_curves(folder: Path) -> None:
-    """`curves.png`: loss, and denoise PSNR for every t, against the step."""
+    """`curves.png`: the loss, and the PSNR on held-out tissue for every time or kind of problem, against the step."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     lines = read(folder)
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    known = [line for line in lines if line["loss"] is not None]
-    left.plot([line["step"] for line in known], [line["loss"] for line in known], ".-", color="0.3")
+    with_loss = [line for line in lines if line["loss"] is not None]
+    left.plot(
+        [line["step"] for line in with_loss], [line["loss"] for line in with_loss], ".-", color="0.3"
+    )
     left.set(xlabel="step", ylabel="training loss, mean of 500 steps")
     tasks = list(lines[-1]["psnr_db"])
-    shades = np.linspace(0.85, 0.1, len(tasks))
-    from matplotlib import colormaps
-
-    for task, shade in zip(tasks, shades, strict=True):
+    for task, shade in zip(tasks, np.linspace(0.85, 0.1, len(tasks)), strict=True):
         values = [line["psnr_db"][task] for line in lines]
         right.plot(
             [line["step"] for line in lines],
@@ -87,40 +84,16 @@ def draw_curves(folder: Path) -> None:
     figure.savefig(folder / CURVES, dpi=120)
 
 
-def draw_samples(
-    folder: Path,
-    network: Any,
-    held_out: Mapping[str, Tensor],
-    pictures: Callable[[Any, Tensor], Mapping[str, Tensor]] | None = None,
-) -> None:
-    """`samples.png`: unconditional samples in the upper row, patches of every held-out source below.
-
-    Of an estimator, for every held-out source its `pictures`: what was measured, what it makes of it, and the truth.
-    """
-    rows: dict[str, npt.NDArray[np.float32]] = {}
-    if pictures is None:
-        device = next(network.parameters()).device
-        eps = torch.randn((COUNT, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(0))
-        rows[f"samples, {STEPS} steps"] = (
-            flow.sample(network, eps.to(device), STEPS).cpu().numpy()[:, 0]
-        )
-        rows |= {name: x[:COUNT, 0].cpu().numpy() for name, x in held_out.items()}
-    else:
-        for name, x in held_out.items():
-            shown = pictures(network, x[:COUNT])
-            rows |= {f"{name}: {what}": images.numpy() for what, images in shown.items()}
-    _sheet(folder / SAMPLES, rows)
-
-
-def _sheet(path: Path, rows: Mapping[str, npt.NDArray[np.float32]]) -> None:
+def draw_samples(folder: Path, rows: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """`samples.png`: rows of images (n, height, width) of [-1, 1], each under its title."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.3 * COUNT, 1.45 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), COUNT, squeeze=False)
-    for line, (name, images) in zip(grid, rows.items(), strict=True):
-        line[0].set_title(name, loc="left", fontsize=8)
+    figure = Figure(figsize=(1.3 * COLUMNS, 1.45 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), COLUMNS, squeeze=False)
+    for line, (title, images) in zip(grid, rows.items(), strict=True):
+        line[0].set_title(title, loc="left", fontsize=8)
         for axes in line:
             axes.set_axis_off()
         for axes, image in zip(line, images, strict=False):
             axes.imshow(image, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-    figure.savefig(path, dpi=110)
+    figure.savefig(folder / SAMPLES, dpi=110)

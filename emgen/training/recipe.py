@@ -17,7 +17,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize
 from emgen.training.datasets import Dataset, lookup
-from emgen.training.tasks.settings import MARGIN, Interpolation, Part, Positive, Sections
+from emgen.training import former
+from emgen.training.tasks.settings import Part, Positive, PriorSettings, TaskSettings
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Nanometres = Annotated[float, Field(gt=0)]
@@ -119,24 +120,6 @@ class Patches(Part):
     gamma: Annotated[float, Field(ge=0)] = 0.15
     contrast: Annotated[float, Field(ge=0)] = 0.1
 
-    @property
-    def largest(self) -> int:
-        """Pixels of a source that a patch may need, before its pixel size is changed."""
-        return round(self.size * max(1.0, self.zoom[1]))
-
-
-class Flow(Part):
-    """How noise and data are paired.
-
-    Attributes:
-        coupling: independent, which the samplers need; optimal-transport pairs the noises of a batch with its
-            patches, which straightens the paths but biases the mean of the data given x_t.
-        late: share of times drawn late (logit-normal) instead of uniformly.
-    """
-
-    coupling: Literal["independent", "optimal-transport"] = "independent"
-    late: Annotated[float, Field(ge=0, le=1)] = 0.5
-
 
 class Optimiser(Part):
     """How weights change.
@@ -184,8 +167,8 @@ class Recipe(Part):
     Attributes:
         name: of the prior.
         data: folder of the sources.
-        network: arguments of `emgen.networks.prior.Prior`, or of `emgen.networks.estimator.Estimator`.
-        interpolation, sections: makes it the latter that is trained, across sections or on them.
+        network: arguments of `emgen.networks.build.build`.
+        task: what is trained: the prior, or an estimate between (axial) or within sections.
         initial: weights to begin with, instead of random ones: of the same network, or those layers of another kind that are alike.
         precision: of the network while training; auto is bfloat16 on a GPU and float32 on a CPU.
         checkpoint_minutes: between two checkpoints, each of which is validated.
@@ -200,9 +183,7 @@ class Recipe(Part):
     network: dict[str, Any] = Field(default_factory=dict)
     initial: str | None = None
     patches: Patches = Patches()
-    flow: Flow = Flow()
-    interpolation: Interpolation | None = None
-    sections: Sections | None = None
+    task: TaskSettings = PriorSettings()
     optimiser: Optimiser = Optimiser()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
@@ -216,8 +197,8 @@ class Recipe(Part):
         if any(weighted) and not all(weighted):
             raise ValueError("expected a weight for every source or for none")
         for sources in (self.sources, self.validation):
-            seen = names(sources)
-            if twice := {name for name in seen if seen.count(name) > 1}:
+            called = names(sources)
+            if twice := {name for name in called if called.count(name) > 1}:
                 raise ValueError(f"two sources are called {', '.join(sorted(twice))}")
         for held_out in self.validation:
             for source in self.sources:
@@ -230,63 +211,30 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _noise_stays_white(self) -> Recipe:
         noisy = [source.name for source in (*self.sources, *self.validation) if source.noise]
-        if noisy and (self.estimation or self.patches.zoom != (1, 1)):
+        if not noisy:
+            return self
+        if not isinstance(self.task, PriorSettings) or self.patches.zoom != (1.0, 1.0):
             raise ValueError(
                 f"{noisy[0]} has noise: only a prior can be trained without learning it, and patches of other pixel sizes would "
-                "change it; expected patches: {zoom: [1, 1]}, and neither interpolation nor sections"
+                f"change it; expected patches: {{zoom: [1, 1]}} and task: {{kind: prior}}, found zoom {list(self.patches.zoom)} "
+                f"and kind {self.task.kind}"
             )
-        if noisy and self.flow.coupling != "independent":
+        if self.task.coupling != "independent":
             raise ValueError(
-                f"{noisy[0]} has noise, which {self.flow.coupling} coupling would take part in; expected flow: "
+                f"{noisy[0]} has noise, which {self.task.coupling} coupling would take part in; expected task: "
                 "{coupling: independent}"
             )
         return self
 
-    @model_validator(mode="after")
-    def _one_thing_is_learnt(self) -> Recipe:
-        if self.interpolation and self.sections:
-            raise ValueError("give one of interpolation and sections; found both")
-        return self
-
-    @property
-    def estimation(self) -> Interpolation | Sections | None:
-        """What an estimator is asked for; None where a prior is trained."""
-        return self.interpolation or self.sections
-
-    @property
-    def judged(self) -> str:
-        """What held-out tissue is used for."""
-        return self.design or "denoise"
-
-    @property
-    def learnt(self) -> str:
-        """The name of the part that says what is asked for."""
-        return "interpolation" if self.interpolation else "sections" if self.sections else "flow"
-
     @property
     def architecture(self) -> dict[str, Any]:
         """What the network is made of, as a card says it."""
-        if self.estimation is None:
-            return self.network
-        return {"design": self.design, "context": self.estimation.beside, **self.network}
-
-    @property
-    def design(self) -> str | None:
-        """Of an estimator, as its card says it; None of a prior."""
-        return "axial" if self.interpolation else "sections" if self.sections else None
-
-    @property
-    def depth(self) -> int:
-        """Planes that are cut from a source, one behind the other."""
-        return 2 * self.estimation.beside + 1 if self.estimation else 1
+        return {**self.task.architecture, **self.network}
 
     @property
     def largest(self) -> int:
-        """Pixels of a source that a patch may need."""
-        if self.estimation is None:
-            return self.patches.largest
-        margin = 2 * (self.interpolation.factors[1] if self.interpolation else MARGIN)
-        return round((self.patches.size + margin) * max(1.0, self.patches.zoom[1]))
+        """Pixels on a side of a volume that a patch may need, before its pixel size is changed."""
+        return round((self.patches.size + self.task.margin) * max(1.0, self.patches.zoom[1]))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -294,21 +242,17 @@ class Recipe(Part):
         facts = self.model_dump(mode="json")
         for name in ("name", "data", "checkpoint_minutes", "keep", "note"):
             del facts[name]
-        for name in (
-            "initial",
-            "interpolation",
-            "sections",
-        ):  # as if there were no such key, where it is not used
-            if facts[name] is None:
-                del facts[name]
+        if facts["initial"] is None:
+            del facts["initial"]
         for name in ("steps", "decay", "rate", "kernel_rate"):
             del facts["optimiser"][name]
         for kind in ("sources", "validation"):
-            for source, each in zip(facts[kind], getattr(self, kind), strict=True):
-                source["path"] = each.name
+            for source, recipe in zip(facts[kind], getattr(self, kind), strict=True):
+                source["path"] = recipe.name
                 del source["credit"]
+                # as if there were no such key, where it is not used
                 for name in ("lost", "noise", "grey_values"):
-                    if not getattr(each, name):
+                    if not getattr(recipe, name):
                         del source[name]
         return facts
 
@@ -339,25 +283,27 @@ def read(path: str | Path, **changes: Any) -> Recipe:
     if given and isinstance(facts.get("optimiser", {}), dict):
         facts["optimiser"] = {**facts.get("optimiser", {}), **given}
     try:
-        return Recipe.model_validate(facts)
+        return Recipe.model_validate(former.translated(facts))
     except ValidationError as error:
         faults = "\n".join(
-            f"  {'.'.join(map(str, each['loc'])) or 'recipe'}: {each['msg']}"
-            for each in error.errors()
+            f"  {'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}"
+            for fault in error.errors()
         )
-        raise EmgenError(f"the recipe {path} is not right:\n{faults}") from None
+    except ValueError as error:
+        faults = f"  {error}"
+    raise EmgenError(f"the recipe {path} is not right:\n{faults}")
 
 
 def _overlap(one: SourceRecipe, other: SourceRecipe) -> bool:
-    places = [(os.path.normpath(each.path), each.inside) for each in (one, other)]
+    places = [(os.path.normpath(part.path), part.inside) for part in (one, other)]
     if places[0] != places[1]:
         return False
     if one.sections is None or other.sections is None:
         return True
-    ends = [each[1] or math.inf for each in (one.sections, other.sections)]
+    ends = [last or math.inf for _, last in (one.sections, other.sections)]
     return one.sections[0] < ends[1] and other.sections[0] < ends[0]
 
 
 def names(sources: Sequence[SourceRecipe]) -> list[str]:
-    """Of sources, for cards and messages."""
+    """The names of sources, for cards and messages."""
     return [source.name for source in sources]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from emgen.errors import EmgenError
 from emgen.networks.build import Network, build
+from emgen.training import former
 from emgen.training.muon import Muon, is_kernel
 from emgen.training.recipe import Optimiser, Recipe
 
@@ -111,14 +112,15 @@ class State:
         path = folder / FILE
         try:
             with safe_open(path, "pt") as file:
-                found = json.loads((file.metadata() or {}).get("identity", "{}"))
+                stored = json.loads((file.metadata() or {}).get("identity", "{}"))
             tensors = load_file(path)
         except Exception as error:
             raise EmgenError(
                 f"{path} cannot be resumed from: {(str(error).splitlines() or [type(error).__name__])[0]}; choose another folder"
             ) from None
-        if found != json.loads(json.dumps(identity)):
-            changed = sorted(k for k in {*found, *identity} if found.get(k) != identity.get(k))
+        stored = former.translated(stored)
+        if stored != json.loads(json.dumps(identity)):
+            changed = sorted(k for k in {*stored, *identity} if stored.get(k) != identity.get(k))
             raise EmgenError(
                 f"{path} belongs to another training run: {', '.join(changed)} of the recipe differ; choose another folder"
             )
@@ -153,14 +155,14 @@ def _optimisers(prior: Network, settings: Optimiser) -> list[torch.optim.Optimiz
     if settings.method == "muon":
         kernels = [p for p in rest if is_kernel(p)]
         rest = [p for p in rest if not is_kernel(p)]
-    found: list[torch.optim.Optimizer] = [
+    optimisers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(
             rest, lr=settings.rate, betas=settings.betas, weight_decay=settings.weight_decay
         )
     ]
     if kernels:
-        found.append(Muon(kernels, settings.kernel_rate, settings.weight_decay))
-    return found
+        optimisers.append(Muon(kernels, settings.kernel_rate, settings.weight_decay))
+    return optimisers
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

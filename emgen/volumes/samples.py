@@ -37,7 +37,12 @@ def read_samples(measured: Measured) -> list[npt.NDArray[Any]]:
 
 def fingerprint(measured: Measured, samples: list[npt.NDArray[Any]]) -> str:
     """What tells a volume from another at the same place: its shape, voxel size, dtype, and a CRC-32 of its samples."""
+    return f"{measured.shape} {measured.voxel} {measured.dtype.str} {checksum(samples)}"
+
+
+def checksum(samples: list[npt.NDArray[Any]]) -> str:
+    """CRC-32 of voxels, as eight hexadecimal digits."""
     crc = 0
     for sample in samples:
         crc = zlib.crc32(sample.tobytes(), crc)
-    return f"{measured.shape} {measured.voxel} {measured.dtype.str} {crc:08x}"
+    return f"{crc:08x}"
