@@ -73,13 +73,15 @@ class Array:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of the grey values."""
-        return np.dtype(self.voxels.dtype)
+        dtype: np.dtype[Any] = np.dtype(self.voxels.dtype)
+        return dtype
 
     def read(self, box: Box) -> Voxels:
         """The grey values of a box, shape `box.shape`; of a dask array they are computed here."""
         part = self.voxels[box.slices]
         # by this thread: where it holds `fixed_arithmetic`, another one that restores for it would wait for ever
-        return part.compute(scheduler="synchronous") if is_dask(part) else part
+        voxels: Voxels = part.compute(scheduler="synchronous") if is_dask(part) else part
+        return voxels
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from runs import ROOT, environment
 
 FOLDERS = [ROOT / name for name in ("benchmarks", "benchmarks/prior", "demo")]
 SCRIPTS = [path for folder in FOLDERS for path in sorted(folder.glob("*.py"))]
-CROP = (16, 32, 32)
+CROP = (16, 72, 72)  # voxels; the axial U-Net learns from 64 x 64 pixels
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from runs import ROOT
 
 MODULES = sorted((ROOT / "emgen").rglob("*.py"))
-RULES = sorted((ROOT / "rules").glob("*.smk"))
+RULES = [*sorted((ROOT / "rules").glob("*.smk")), ROOT / "workflow/train.smk"]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 
 # library: the rooms and modules of emgen that may import it

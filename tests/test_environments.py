@@ -50,7 +50,11 @@ CALLED_BY: dict[tuple[str, str], set[str]] = {
 
 def rules() -> dict[str, tuple[Path, Path]]:
     """The script and the environment of every rule."""
-    files = [*(ROOT / "rules").glob("*.smk"), ROOT / "benchmarks/Snakefile"]
+    files = [
+        *(ROOT / "rules").glob("*.smk"),
+        ROOT / "workflow/train.smk",
+        ROOT / "benchmarks/Snakefile",
+    ]
     found = {}
     for path in files:
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:

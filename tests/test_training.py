@@ -12,7 +12,7 @@ import pytest
 import tifffile
 import torch
 from recipes import made, written
-from runs import snakemake
+from runs import ROOT, snakemake
 
 from emgen.cli.main import main
 from emgen.errors import EmgenError
@@ -24,6 +24,8 @@ from emgen.training.recipe import Recipe
 from emgen.training.run import Run
 from emgen.training.state import State
 from emgen.training.tasks import prior
+
+TRAIN = str(ROOT / "workflow/train.smk")
 
 
 @pytest.fixture(autouse=True)
@@ -246,18 +248,23 @@ def test_a_kill_loses_no_more_than_the_steps_since_the_last_checkpoint(tissue, t
 def test_the_workflow_trains_a_prior_and_then_finds_nothing_to_do(tissue, tmp_path):
     path = written(tissue, data="elsewhere")
     config = {"recipe": str(path), "data": str(tissue)}
-    done = snakemake(tmp_path, config, "train_prior")
+    done = snakemake(tmp_path, config, "--snakefile", TRAIN)
     assert done.returncode == 0, done.stderr
     for name in ("p.safetensors", "p.json", "p-curves.png", "p-samples.png"):
         assert (tmp_path / "priors" / name).stat().st_size > 300, name
     assert load(str(tmp_path / "priors/p.safetensors"))[1].facts["steps"] == 6
-    assert "Nothing to be done" in snakemake(tmp_path, config, "train_prior").stderr
+    assert "Nothing to be done" in snakemake(tmp_path, config, "--snakefile", TRAIN).stderr
 
 
 def test_the_workflow_says_what_is_wrong_with_a_recipe(tissue, tmp_path):
     path = written(tissue, data=str(tissue / "none"))
-    done = snakemake(tmp_path, {"recipe": str(path)}, "train_prior")
+    done = snakemake(tmp_path, {"recipe": str(path)}, "--snakefile", TRAIN)
     assert done.returncode != 0 and "2 of the training sources cannot be used" in done.stderr
+
+
+def test_a_training_without_a_recipe_says_what_to_give(tmp_path):
+    done = snakemake(tmp_path, {"run": "a"}, "--snakefile", TRAIN)
+    assert done.returncode != 0 and "--config recipe=FILE data=FOLDER" in done.stderr
 
 
 @pytest.mark.slow

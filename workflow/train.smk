@@ -1,13 +1,18 @@
-# A prior of your own, from a recipe: the workflow's other use, apart from any volume.
+# Trains a network from a recipe: a prior, or an estimator; apart from any volume that is restored.
 #
-#   snakemake train_prior --config recipe=config/prior/emgen-small.yaml data=FOLDER --cores all
+#   snakemake -s workflow/train.smk --config recipe=config/prior/emgen-small.yaml data=FOLDER --cores all
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
 
 from emgen.errors import EmgenError
 from emgen.training.recipe import read
 
+min_version("9.27")
+
+if "recipe" not in config:
+    raise WorkflowError("no recipe to train from: give one with --config recipe=FILE data=FOLDER")
 RECIPE = Path(config["recipe"])
 try:
     PRIOR = read(RECIPE).name
