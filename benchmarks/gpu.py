@@ -43,6 +43,7 @@ HERE, FACTOR, SEED = Path(__file__).parent, 4, 0
 PUBLISHED = HERE.parent / "config/prior/em-generalist.yaml"
 SMALL = 16  # voxels on a side of what a CPU restores too
 TIMES = 10  # runs of a block, of which the median counts
+MIRRORED = 160  # voxels on a side of the cube that a job's volume is mirrored from
 STEPS = 12  # calls of the prior from linear interpolation
 
 
@@ -144,7 +145,8 @@ def noise_seconds(size: int, device: str) -> float:
 
 def job(side: int, device: str, folder: Path) -> dict[str, Any]:
     """A restore job over a volume: its seconds, and output voxels a second after the first blocks."""
-    y = np.rint(measured(cube(160)[:, :160, :160], FACTOR, "slice", 0.0)).astype(np.uint8)
+    tissue = cube(min(side, MIRRORED))
+    y = np.rint(measured(tissue, FACTOR, "slice", 0.0)).astype(np.uint8)
     shape = (side // FACTOR, side, side)
     whole = np.pad(y, [(0, n - m) for n, m in zip(shape, y.shape, strict=True)], mode="reflect")
     volume = Volume.create(
