@@ -60,9 +60,11 @@ class Batches:
             EmgenError: the memory does not hold one plane.
         """
         kind, done, results = (x.shape[1:], torch.is_grad_enabled()), 0, []
+        if kind not in self.fits:
+            self._measure(network, x[:1], kind)
         while done < len(x):
-            part = x[done : done + self.fits.get(kind, 1)]
-            found = self._tried(network, part, kind)
+            part = x[done : done + self.fits[kind]]
+            found = self._tried(network, part)
             if found is not None:
                 results.append(found)
                 done += len(part)
@@ -70,23 +72,34 @@ class Batches:
             # only here is what the call had made gone
             self.memory.release()
             if len(part) == 1:
-                raise EmgenError(
-                    f"the device has no memory left for one plane of {x.shape[-2]} x {x.shape[-1]} voxels; choose a smaller "
-                    "grid.block, or a device with more that nothing else works on (dps keeps all planes of a block)"
-                )
+                raise _too_large(x)
             self.fits[kind] = len(part) // 2
         return torch.cat(results)
 
-    def _tried(
-        self, network: Callable[[Tensor], Tensor], part: Tensor, kind: tuple[torch.Size, bool]
-    ) -> Tensor | None:
-        """What the network makes of some planes, None where memory runs out; a first one says how many fit."""
+    def _measure(
+        self, network: Callable[[Tensor], Tensor], plane: Tensor, kind: tuple[torch.Size, bool]
+    ) -> None:
+        """Find out by one plane (1, channels, height, width) how many fit; what is made of it is thrown away.
+
+        So all calls that count have as many planes as fit, and a compiled network sees one shape.
+        """
         try:
-            if kind in self.fits:
-                return network(part)
-            found, needed = self.memory.needed(lambda: network(part))
+            _, needed = self.memory.needed(lambda: network(plane))
+        except torch.OutOfMemoryError:
+            raise _too_large(plane) from None
+        room = int(SHARE * self.memory.free() / max(needed, 1))
+        self.fits[kind] = max(1, min(room, tiles_per_call(MOST, *plane.shape[-2:])))
+
+    def _tried(self, network: Callable[[Tensor], Tensor], part: Tensor) -> Tensor | None:
+        """What the network makes of some planes, None where memory runs out."""
+        try:
+            return network(part)
         except torch.OutOfMemoryError:
             return None
-        room = int(SHARE * self.memory.free() / max(needed, 1))
-        self.fits[kind] = max(1, min(room, tiles_per_call(MOST, *part.shape[-2:])))
-        return found
+
+
+def _too_large(x: Tensor) -> EmgenError:
+    return EmgenError(
+        f"the device has no memory left for one plane of {x.shape[-2]} x {x.shape[-1]} voxels; choose a smaller "
+        "grid.block, or a device with more that nothing else works on (dps keeps all planes of a block)"
+    )

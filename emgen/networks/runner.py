@@ -34,7 +34,9 @@ Trained = TypeVar("Trained", Prior, Estimator)
 
 
 class CompiledUNet(nn.Module):
-    """A U-Net compiled for stacks of any number of planes.
+    """A U-Net compiled for the first shape that comes, and once more for all that follow.
+
+    The program for one shape starts its kernels twice as fast: 4 ms a call of the shipped prior on an H200, not 9.
 
     It runs as it is written for a single plane, by which `emgen.networks.batches` measures memory, and where gradients
     are kept.
@@ -48,8 +50,6 @@ class CompiledUNet(nn.Module):
         """`unet(x, t)` of folded planes x (n, channels, h, w) at times t (n,)."""
         if len(x) == 1 or torch.is_grad_enabled():
             return self.unet(x, t)
-        for tensor in (x, t):
-            torch._dynamo.maybe_mark_dynamic(tensor, 0)
         return self.program(x, t)
 
 
