@@ -1,17 +1,18 @@
 """How much the choice of the block size changes the result.
 
-    python benchmarks/block_size.py [PRIOR]
+    python benchmarks/block_size.py [--prior NAME]
 
 Restores one 96 x 96 x 96 corner of the demo with several block sizes (halo 16 each), against one block
 that holds everything, and prints how many voxels agree within one grey value. "Cores" are all voxels
 of the output; "inside" are those at least 8 voxels away from a face between blocks.
 """
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from scores import DEMO
 
 from emgen.config.run import parse
 from emgen.geometry import Box
@@ -22,12 +23,12 @@ from emgen.run.resolve import resolve
 from emgen.run.stitch import write_cores
 from emgen.volumes.volume import Volume
 
-DEEP = 8
+DEEP = 8  # voxels from a face, from which on a voxel is called inside
 
 
 def restored(folder: Path, block: int, prior: str) -> np.ndarray:
     """The corner restored in blocks of this size."""
-    whole = Volume.open("demo/measured.ome.zarr")
+    whole = Volume.open(DEMO / "measured.ome.zarr")
     voxels = whole.read(Box((0, 30, 30), (16, 126, 126)))
     source = folder / "measured.ome.zarr"
     if not source.exists():
@@ -43,15 +44,18 @@ def restored(folder: Path, block: int, prior: str) -> np.ndarray:
             "output": {"chunk": [block] * 3, "shard": [block] * 3},
         }
     )
-    found = resolve(config)
-    plan, run = make(found), folder / str(block)
-    output = create_output(plan, found, run / "restored.ome.zarr")
+    spec = resolve(config)
+    plan, run = make(spec), folder / str(block)
+    output = create_output(plan, spec, run / "restored.ome.zarr")
     restore_job(plan, 0, run / "blocks/0.zarr", "cpu", 2, lambda text: None)
     write_cores(plan, 0, run / "blocks", "mean", run / "restored.ome.zarr")
     return output.read(Box.whole(plan.shape)).astype(int)
 
 
-def main(prior: str = "emgen-small") -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prior", default="emgen-small", help="name of a shipped prior, or path")
+    prior = parser.parse_args().prior
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         whole = restored(folder, 96, prior)
@@ -73,4 +77,4 @@ def main(prior: str = "emgen-small") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

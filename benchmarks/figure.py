@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from figures import main
+from figures import draw
 
 from emgen.run.log import logged
 
 with logged(snakemake.log[0]):
-    main(snakemake.wildcards.number, Path(snakemake.output.picture))
+    draw(int(snakemake.wildcards.number), Path(snakemake.output.picture))

@@ -5,12 +5,12 @@
 All on the demo's FIB-SEM crop, which no shipped network was trained on, 8 nm pixels, seed 0; figures beside the
 pictures are PSNR over 255 grey values and SSIM, resolution is Fourier ring correlation at 0.5. The numbers are written
 beside the picture as JSON. The supplement finds a step size of 15 best for dps, the released
-programs take 0.3 to 1, and do not say of what norm; ours is that of `emgen.sampling.samplers.dps`, so that only the shape of the
-sweep compares.
+programs take 0.3 to 1, and do not say of what norm; ours is that of `emgen.sampling.dps`, so that only the shape of the sweep
+compares.
 """
 
+import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,9 +40,9 @@ def section() -> np.ndarray:
 
 def scored(name: str, truth: np.ndarray, image: np.ndarray, facts: Facts, **more: Any) -> Panel:
     """A panel and its figures."""
-    found = section_scores(truth[None], image[None], VOXEL)
-    facts.append({"name": name, **more, **found})
-    return f"{name}\n{found['psnr']:.2f} dB, {found['ssim']:.3f}", image
+    figures = section_scores(truth[None], image[None], VOXEL)
+    facts.append({"name": name, **more, **figures})
+    return f"{name}\n{figures['psnr']:.2f} dB, {figures['ssim']:.3f}", image
 
 
 def sheet(rows: list[list[Panel]], path: Path, title: str, curve: Any = None) -> None:
@@ -64,7 +64,7 @@ def sheet(rows: list[list[Panel]], path: Path, title: str, curve: Any = None) ->
             axes.set_title(name, fontsize=7)
             axes.set_axis_off()
     if curve:
-        curve([figure.add_subplot(each) for each in grid[-1, :].subgridspec(1, 2)])
+        curve([figure.add_subplot(place) for place in grid[-1, :].subgridspec(1, 2)])
     figure.savefig(path, dpi=150)
 
 
@@ -95,14 +95,14 @@ def step_size(path: Path, facts: Facts) -> None:
     ]
     first[0] = ("truth", truth)
     dps = [
-        scored(f"dps, step size {s}", truth, denoise(y, sigma, sampler="dps", alpha=s).mean, facts)
+        scored(f"dps, step size {s}", truth, denoise(y, sampler="dps", alpha=s).mean, facts)
         for s in scales
     ]
     loop = [
         scored(
             f"published loop, alpha {a}",
             truth,
-            denoise(y, sigma, sampler="em-generalist", alpha=a).mean,
+            denoise(y, sampler="em-generalist", alpha=a).mean,
             facts,
         )
         for a in alphas
@@ -133,7 +133,7 @@ def superresolution(path: Path, facts: Facts) -> None:
         n = 120 // factor
         y = truth.reshape(n, factor, n, factor).mean((1, 3))
         middle = (factor - 1) / 2
-        image = Image.fromarray(y, mode="F").resize((120, 120), Image.Resampling.LANCZOS)
+        lanczos = Image.fromarray(y, mode="F").resize((120, 120), Image.Resampling.LANCZOS)
         cubic = cubic_interpolation(
             y[None],
             Box((0, 0, 0), (1, n, n)),
@@ -145,10 +145,10 @@ def superresolution(path: Path, facts: Facts) -> None:
             [
                 (f"x{factor}: measured", np.kron(y, np.ones((factor, factor)))),
                 *(
-                    scored(f"x{factor}: {name}", truth, found, facts, factor=factor, method=name)
-                    for name, found in (
+                    scored(f"x{factor}: {name}", truth, image, facts, factor=factor, method=name)
+                    for name, image in (
                         ("cubic", cubic),
-                        ("Lanczos", np.asarray(image)),
+                        ("Lanczos", np.asarray(lanczos)),
                         ("ours", superres(y, factor).mean),
                         ("ours, mean of 4", superres(y, factor, samples=4).mean),
                     )
@@ -177,8 +177,8 @@ def defocus(path: Path, facts: Facts) -> None:
         rows.append(
             [
                 *(
-                    scored(f"{severity}: {name}", truth, found, facts, sigma=sigma, method=name)
-                    for name, found in results.items()
+                    scored(f"{severity}: {name}", truth, image, facts, sigma=sigma, method=name)
+                    for name, image in results.items()
                 ),
                 ("truth", truth),
             ]
@@ -224,14 +224,14 @@ def axial(path: Path, facts: Facts) -> None:
         "ours, mean of 4": isotropic(y, 6, samples=4).mean,
     }
     panels = []
-    for name, found in results.items():
-        row = {"name": name, **scores(truth, found, VOXEL)}
+    for name, volume in results.items():
+        row = {"name": name, **scores(truth, volume, VOXEL)}
         facts.append(row)
         text = f"{name}\n{row['psnr']:.2f} dB, {row['ssim_xz']:.3f}, {row['fsc_axial']:.0f} nm"
-        panels.append((text, found))
+        panels.append((text, volume))
     panels.append(("truth", truth))
-    rows = [[(name, found[:, 40]) for name, found in panels]]
-    rows.append([("", found[:, 90]) for _, found in panels])
+    rows = [[(name, volume[:, 40]) for name, volume in panels]]
+    rows.append([("", volume[:, 90]) for _, volume in panels])
     sheet(
         rows,
         path,
@@ -276,11 +276,11 @@ def flow_or_diffusion(path: Path, facts: Facts) -> None:
         seconds[name] = time.perf_counter() - begun
     panels: list[Panel] = [("linear", interpolated(y, 6, "slice", "linear")), *results.items()]
     rows: list[Panel] = []
-    for name, found in panels:
-        row = {"name": name, "seconds": seconds.get(name), **scores(truth, found, VOXEL)}
+    for name, volume in panels:
+        row = {"name": name, "seconds": seconds.get(name), **scores(truth, volume, VOXEL)}
         facts.append(row)
         spent = f", {seconds[name]:.1f} s" if name in seconds else ""
-        rows.append((f"{name}\n{row['psnr']:.2f} dB, {row['ssim_xz']:.3f}{spent}", found[:, 20]))
+        rows.append((f"{name}\n{row['psnr']:.2f} dB, {row['ssim_xz']:.3f}{spent}", volume[:, 20]))
     title = "One network as flow and as diffusion: x6 slice, 24 x 40 x 40 voxels, xz plane; seconds on one core, of several samples with their calibration"
     sheet([[*rows, ("truth", truth[:, 20])]], path, title)
 
@@ -295,13 +295,22 @@ FIGURES: dict[int, Callable[[Path, Facts], None]] = {
 }
 
 
-def main(number: str, name: str | Path) -> None:
-    path, facts = Path(name), []
+def draw(number: int, path: Path) -> None:
+    """Draw a figure, and write its numbers beside it."""
+    facts: Facts = []
     path.parent.mkdir(parents=True, exist_ok=True)
-    FIGURES[int(number)](path, facts)
+    FIGURES[number](path, facts)
     text = json.dumps({"seed": SEED, **made_with(), "figures": facts}, indent=1)
     path.with_suffix(".json").write_text(text + "\n")
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("number", type=int, choices=FIGURES, help="of the figure in the supplement")
+    parser.add_argument("picture", type=Path, help="PNG that is written")
+    args = parser.parse_args()
+    draw(args.number, args.picture)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -10,6 +10,7 @@ measured again. `--minutes` is how long the axial U-Net learns, a row for each. 
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +27,12 @@ from scores import Rows, coverage, demo_volume, others, scores
 from emgen.arrays import isotropic
 from emgen.geometry import Box, VoxelSize
 from emgen.physics import interpolation
+from emgen.volumes.volume import Volume
 
 HERE = Path(__file__).parent
 VOXEL = VoxelSize(8, 8, 8)
 SEED = 0
+PUBLISHED = {"sampler": "em-generalist", "steps": 100, "noise": "auto"}  # it heeds no noise
 
 
 def measured(truth: np.ndarray, factor: int, section: str, noise: float) -> np.ndarray:
@@ -58,17 +61,16 @@ def rows(
 
     def ours(**settings: Any) -> tuple[np.ndarray, dict[str, Any]]:
         settings = {"noise": noise, "seed": SEED, "precision": "bfloat16", **settings}
-        found = isotropic(y, factor, section=section, block=shape, **settings)
-        more: dict[str, Any] = {"steps": found.plan.config.mode.steps}
-        if found.std is not None:
-            more["coverage"] = coverage(
-                truth, found.mean, found.std, found.plan.config.restore.error_variance_ratio
-            )
-        return found.mean, more
+        result = isotropic(y, factor, section=section, block=shape, **settings)
+        more: dict[str, Any] = {"steps": result.plan.mode.steps}
+        if result.std is not None:
+            ratio = result.plan.mode.error_variance_ratio
+            more["coverage"] = coverage(truth, result.mean, result.std, ratio)
+        return result.mean, more
 
     def trained() -> tuple[np.ndarray, dict[str, Any]]:
-        found, steps = axial_unet(y, factor, section, noise, minutes, SEED)
-        return found, {"training_minutes": minutes, "training_steps": steps}
+        restored, steps = axial_unet(y, factor, section, noise, minutes, SEED)
+        return restored, {"training_minutes": minutes, "training_steps": steps}
 
     def plain(kind: str) -> Callable[[], tuple[np.ndarray, dict[str, Any]]]:
         return lambda: (interpolated(y, factor, section, kind), {})
@@ -78,7 +80,7 @@ def rows(
         "linear": plain("linear"),
         "cubic": plain("cubic"),
         f"axial U-Net, {minutes:g} min": trained,
-        "em-generalist, 100 steps": lambda: ours(sampler="em-generalist", steps=100),
+        "em-generalist, 100 steps": lambda: ours(**PUBLISHED),
         "ours, linear start, 12 steps": lambda: ours(estimator="linear", steps=12),
         "ours, 8 steps": lambda: ours(steps=8),
         "ours, 12 steps": lambda: ours(steps=12),
@@ -91,11 +93,8 @@ def rows(
 
 
 def adapted(y: np.ndarray, factor: int, noise: float) -> str:
-    """The prior fine-tuned on the measured sections for 300 steps."""
-    import tempfile
-
-    from emgen.training.adapt import adapt
-    from emgen.volumes.volume import Volume
+    """Path of the prior fine-tuned on the measured sections for 300 steps."""
+    from emgen.training.adapt import adapt  # with accelerate, which no other row needs
 
     folder = Path(tempfile.mkdtemp())
     volume = Volume.create(
@@ -138,14 +137,14 @@ def main() -> None:
                 methods = rows(truth, y, factor, section, noise, args.minutes)
                 if args.outputs:
                     cell = f"x{factor}_{section}_noise_{noise:g}.tif"
-                    found = others(args.outputs, cell, y, truth.shape)
+                    images = others(args.outputs, cell, y, truth.shape)
                     methods |= {
-                        name: lambda image=image: (image, {}) for name, image in found.items()
+                        name: lambda image=image: (image, {}) for name, image in images.items()
                     }
                 for name, make in methods.items():
                     key = {"factor": factor, "section": section, "noise": noise, "row": name}
-                    wanted = not args.rows or name.startswith(tuple(args.rows))
-                    if not wanted or not table.missing(**key):
+                    chosen = not args.rows or name.startswith(tuple(args.rows))
+                    if not chosen or not table.missing(**key):
                         continue
                     begun = time.monotonic()
                     volume, more = make()
@@ -156,7 +155,7 @@ def main() -> None:
     draw(table.read(), HERE / "isotropic.png")
 
 
-def draw(found: list[dict[str, Any]], path: Path) -> None:
+def draw(table: list[dict[str, Any]], path: Path) -> None:
     """PSNR and axial FSC against the factor, for every way of measuring."""
     shown = {
         "linear": ("0.6", "--"),
@@ -167,7 +166,7 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
         "ours, mean of 4": ("tab:red", "-"),
     }
     cells = sorted(
-        {(r["section"], r["noise"]) for r in found}, key=lambda c: (c[1], c[0] != "slice")
+        {(r["section"], r["noise"]) for r in table}, key=lambda c: (c[1], c[0] != "slice")
     )
     figure = Figure(figsize=(3 * len(cells), 5.4), layout="constrained")
     axes = figure.subplots(2, len(cells), sharex=True, sharey="row", squeeze=False)
@@ -180,7 +179,7 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
                 # of axial U-Nets the one trained longest comes last and stays
                 points = {
                     r["factor"]: r[key]
-                    for r in sorted(found, key=lambda r: r.get("training_steps", 0))
+                    for r in sorted(table, key=lambda r: r.get("training_steps", 0))
                     if (r["section"], r["noise"]) == (section, noise)
                     and r["row"].startswith(name)
                     and r[key]
@@ -201,13 +200,13 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
             f"{section}, {f'noise {noise:g}' if noise else 'clean'}", fontsize=10
         )
         axes[1, column].set_xlabel("factor")
-        axes[1, column].set_xticks(sorted({r["factor"] for r in found}))
+        axes[1, column].set_xticks(sorted({r["factor"] for r in table}))
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.savefig(path, dpi=150)
 
 
-def write(found: list[dict[str, Any]]) -> None:
+def write(table: list[dict[str, Any]]) -> None:
     """`isotropic.md`: a table for every way of measuring."""
     lines = [
         "# Isotropic restoration",
@@ -221,9 +220,9 @@ def write(found: list[dict[str, Any]]) -> None:
         "Our networks in bfloat16; adapted: for 300 steps. Standard deviations are calibrated on the measured sections. Seconds of an idle machine: x4 and x8 without noise and every axial U-Net of 6 minutes; those of 12 and 60 minutes",
         "had one core, or at x8 two thirds of one. Read other seconds as two to three times too long.",
     ]
-    for noise, section, factor in sorted({(r["noise"], r["section"], r["factor"]) for r in found}):
+    for noise, section, factor in sorted({(r["noise"], r["section"], r["factor"]) for r in table}):
         cell = [
-            r for r in found if (r["noise"], r["section"], r["factor"]) == (noise, section, factor)
+            r for r in table if (r["noise"], r["section"], r["factor"]) == (noise, section, factor)
         ]
         lines += [
             "",

@@ -22,8 +22,9 @@ import yaml
 from matplotlib.figure import Figure
 from scores import RANGE, Rows, demo_volume
 
-from emgen.config.restore import LEARNED
 from emgen.geometry import Box, VoxelSize
+from emgen.modes.deblur import Deblur
+from emgen.modes.superres import Superres
 from emgen.qc import face_steps
 from emgen.volumes.intensity import store
 from emgen.volumes.volume import Volume
@@ -66,8 +67,8 @@ def psnr(path: Path, height: int, width: int) -> float:
     section, volume, total = demo_volume()[48], Volume.open(path), 0.0
     for top in range(0, height, BLOCK):
         rows = range(top, min(top + BLOCK, height))
-        found = volume.read(Box((0, top, 0), (1, rows.stop, width)))[0].astype(np.float64)
-        total += float(np.square(found - mirrored(section, rows, width)).sum())
+        strip = volume.read(Box((0, top, 0), (1, rows.stop, width)))[0].astype(np.float64)
+        total += float(np.square(strip - mirrored(section, rows, width)).sum())
     return float(10 * np.log10(RANGE**2 * height * width / total))
 
 
@@ -157,7 +158,7 @@ def corner(noisy: Path, restored: Path, path: Path) -> None:
         for n, length in zip(shape[1:], section.shape, strict=True)
     )
     box = Box((0, y - 96, x - 96), (1, y + 96, x + 96))
-    before, after = (Volume.open(each).read(box)[0].astype(float) for each in (noisy, restored))
+    before, after = (Volume.open(path).read(box)[0].astype(float) for path in (noisy, restored))
     steps = np.hypot(*np.gradient(after))
     figure = Figure(figsize=(12, 4.3), layout="constrained")
     panels = {"noisy": before, "restored": after, "gradient of the restored": steps}
@@ -170,7 +171,7 @@ def corner(noisy: Path, restored: Path, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def write(found: list[dict[str, Any]]) -> None:
+def write(table: list[dict[str, Any]]) -> None:
     """`large_image.md`."""
     lines = [
         "# One large image",
@@ -183,20 +184,20 @@ def write(found: list[dict[str, Any]]) -> None:
         "| pixels | cores | seconds | megapixels per second | peak memory | PSNR, noisy and restored | seams |",
         "|---|---|---|---|---|---|---|",
     ]
-    for facts in sorted(found, key=lambda row: row["height"] * row["width"]):
+    for facts in sorted(table, key=lambda row: row["height"] * row["width"]):
         pixels = facts["height"] * facts["width"] / 1e6
         lines.append(
             f"| {facts['height']} x {facts['width']} ({pixels:.0f} megapixels) | {facts['cores']} | {facts['seconds_restore']:.0f} ({facts['seconds_workflow']:.0f}) "
             f"| {pixels / facts['seconds_restore']:.2f} | {facts['peak_memory_mb']} MB "
             f"| {facts['noisy_db']:.2f} and {facts['restored_db']:.2f} dB | {facts['checks']['seams'][0]}, {facts['own_steps']:.2f} |"
         )
-    largest = max(found, key=lambda row: row["height"] * row["width"])
+    largest = max(table, key=lambda row: row["height"] * row["width"])
     minutes = largest["seconds_restore"] / 60
-    calls = {mode: 1 + LEARNED[mode][1] for mode in ("superres", "deblur")}
+    superres, deblur = (1 + mode.learned_steps for mode in (Superres, Deblur))
     lines += [
         "",
         "Denoising one image takes one network call. Super-resolution takes an estimate and the calls of its sampler, "
-        f"{calls['superres']}, deblurring {calls['deblur']}: about {calls['superres'] * minutes:.0f} and {calls['deblur'] * minutes:.0f} minutes "
+        f"{superres}, deblurring {deblur}: about {superres * minutes:.0f} and {deblur * minutes:.0f} minutes "
         f"on these {largest['cores']} cores for an output of the largest size (not run).",
     ]
     (HERE / "large_image.md").write_text("\n".join(lines) + "\n")

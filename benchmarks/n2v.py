@@ -24,7 +24,7 @@ import tifffile
 
 def without_torchvision() -> None:
     """CAREamics names torchvision in parts that Noise2Void does not use; its wheels fit only one torch each."""
-    # who asks whether it is there must have asked before
+    # these look for torchvision when they are imported, and must not find the empty modules
     import lightning  # noqa: F401
     import microssim  # noqa: F401
     import torchmetrics  # noqa: F401
@@ -55,8 +55,8 @@ def denoised(volume: np.ndarray, epochs: int) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         careamist = CAREamist(config, work_dir=folder, enable_progress_bar=False)
         careamist.train(train_data=volume)
-        found, _ = careamist.predict(volume, axes="SYX", data_type="array")
-    return np.concatenate([np.asarray(each) for each in found]).reshape(volume.shape)
+        sections, _ = careamist.predict(volume, axes="SYX", data_type="array")
+    return np.concatenate([np.asarray(section) for section in sections]).reshape(volume.shape)
 
 
 def main() -> None:

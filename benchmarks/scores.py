@@ -31,33 +31,34 @@ def demo_volume(name: str = "reference") -> np.ndarray:
     return volume.read(Box.whole(volume.shape))
 
 
-def psnr(truth: np.ndarray, found: np.ndarray) -> float | None:
+def psnr(truth: np.ndarray, restored: np.ndarray) -> float | None:
     """Peak signal-to-noise ratio in dB over 255 grey values; infinity for equal volumes."""
-    return error_sums(truth, found).psnr(RANGE)
+    return error_sums(truth, restored).psnr(RANGE)
 
 
-def mean_ssim(truth: np.ndarray, found: np.ndarray) -> dict[Plane, float | None]:
+def mean_ssim(truth: np.ndarray, restored: np.ndarray) -> dict[Plane, float | None]:
     """Mean SSIM of the slices of every orientation; None where they are smaller than its window."""
-    sums = ssim_sums(truth, found, RANGE)
+    sums = ssim_sums(truth, restored, RANGE)
     return {plane: sums.mean(plane) for plane in PLANES}
 
 
 def scores(
-    truth: np.ndarray, found: np.ndarray, voxel: VoxelSize, neurons: np.ndarray | None = None
+    truth: np.ndarray, restored: np.ndarray, voxel: VoxelSize, neurons: np.ndarray | None = None
 ) -> dict[str, Any]:
     """PSNR, SSIM, FSC at 0.5 in nm, power of fine detail over the truth's and, with neurons, VOI.
 
-    "consistency" is the VOI between the segmentations of both volumes, "voi" that between the segmentation of what
-    was found and the neurons, each as [split, merge] in bits.
+    "consistency" is the VOI between the segmentations of both volumes, "voi" that between the segmentation of the
+    restored one and the neurons, both as [split, merge] in bits.
     """
-    truth, found = truth.astype(np.float32), np.clip(found.astype(np.float32), 0, RANGE)
-    sums = fourier.shell_sums(truth, found, voxel)
-    ssim = mean_ssim(truth, found)
+    truth = truth.astype(np.float32)
+    restored = np.clip(restored.astype(np.float32), 0, RANGE)
+    sums = fourier.shell_sums(truth, restored, voxel)
+    ssim = mean_ssim(truth, restored)
     figures: dict[str, Any] = {
-        "psnr": psnr(truth, found),
+        "psnr": psnr(truth, restored),
         "ssim_xy": ssim["xy"],
         "ssim_xz": np.mean(
-            [each for each in (ssim["xz"], ssim["yz"]) if each is not None] or [0.0]
+            [value for value in (ssim["xz"], ssim["yz"]) if value is not None] or [0.0]
         ),
     }
     for sector in ("spherical", "axial", "lateral"):
@@ -65,7 +66,7 @@ def scores(
         figures[f"power_{sector}"] = fourier.power_ratio(sums, sector)
     if neurons is not None:
         scale = Intensity.of([truth])
-        own = segment(found, voxel, low=scale.low, high=scale.high)
+        own = segment(restored, voxel, low=scale.low, high=scale.high)
         other = _segmented(truth.tobytes(), truth.shape, voxel)
         figures["consistency"] = voi(contingency(other, own))
         figures["voi"] = voi(contingency(neurons, own))
@@ -86,27 +87,30 @@ def _segmented(voxels: bytes, shape: tuple[int, ...], voxel: VoxelSize) -> np.nd
     return segment(truth, voxel, low=scale.low, high=scale.high)
 
 
-def coverage(truth: np.ndarray, mean: np.ndarray, std: np.ndarray, wider: float) -> list[float]:
-    """Shares of the voxels that vary whose truth lies within 1, 2 and 3 standard deviations, see `Restore.error_variance_ratio`.
+def coverage(
+    truth: np.ndarray, mean: np.ndarray, std: np.ndarray, error_variance_ratio: float
+) -> list[float]:
+    """Shares of the voxels that vary whose truth lies within 1, 2 and 3 standard deviations.
 
     With few samples the deviation itself is uncertain: were errors normal and the spread right, they would be those
     of Student's t with samples - 1 degrees of freedom.
     """
     varies = std > 0
-    off = np.abs(mean.astype(np.float64) - truth)[varies] / std[varies] / wider**0.5
+    off = np.abs(mean.astype(np.float64) - truth)[varies] / std[varies] / error_variance_ratio**0.5
     return [round(float((off <= k).mean()), 3) for k in (1, 2, 3)]
 
 
-def section_scores(truth: np.ndarray, found: np.ndarray, voxel: VoxelSize) -> dict[str, Any]:
+def section_scores(truth: np.ndarray, restored: np.ndarray, voxel: VoxelSize) -> dict[str, Any]:
     """PSNR, SSIM and Fourier ring correlation at 0.5 (nm) of sections (n, y, x) that do not belong together."""
-    truth, found = truth.astype(np.float32), np.clip(found.astype(np.float32), 0, RANGE)
-    pairs = list(zip(truth[:, None], found[:, None], strict=True))
+    truth = truth.astype(np.float32)
+    restored = np.clip(restored.astype(np.float32), 0, RANGE)
+    pairs = list(zip(truth[:, None], restored[:, None], strict=True))
     sums = [fourier.shell_sums(a, b, voxel) for a, b in pairs]
     total = sums[0]
-    for each in sums[1:]:
-        total = total + each
+    for section in sums[1:]:
+        total = total + section
     return {
-        "psnr": psnr(truth, found),
+        "psnr": psnr(truth, restored),
         "ssim": float(np.mean([mean_ssim(a, b)["xy"] for a, b in pairs])),
         "frc_nm": fourier.resolution(fourier.curve(total, "lateral")).value_nm,
         "power": fourier.power_ratio(total, "lateral"),
@@ -123,7 +127,7 @@ def others(
     inputs = folder / "inputs"
     inputs.mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(inputs / file, measured, photometric="minisblack")
-    found: dict[str, np.ndarray] = {}
+    images: dict[str, np.ndarray] = {}
     for path in sorted(folder.glob(f"*/{file}")):
         if path.parent == inputs:
             continue
@@ -132,13 +136,13 @@ def others(
             raise EmgenError(
                 f"{path} has shape {image.shape}; expected {shape}, what {inputs / file} shows, restored"
             )
-        found[path.parent.name] = image
-    if not found:
+        images[path.parent.name] = image
+    if not images:
         print(
             f"{folder}: no results of other programs for {file}; restore {inputs / file} with SCUNet, EMDiffuse or another "
             f"(their code and weights are not part of emgen) and save them as {folder}/NAME/{file}, shape {shape}"
         )
-    return found
+    return images
 
 
 def made_with() -> dict[str, str]:
@@ -172,8 +176,8 @@ class Rows:
         return [json.loads(line) for line in lines]
 
     def missing(self, **key: Any) -> bool:
-        wanted = [key[name] for name in self.keys]
-        return all([row[name] for name in self.keys] != wanted for row in self.read())
+        values = [key[name] for name in self.keys]
+        return all([row[name] for name in self.keys] != values for row in self.read())
 
     def add(self, **row: Any) -> None:
         with self.path.open("a") as file:

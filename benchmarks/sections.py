@@ -44,11 +44,17 @@ Sections = np.ndarray
 
 @dataclass(frozen=True)
 class Result:
-    """Sections, and the standard deviation of samples where there were any."""
+    """What a method makes of the judged sections (n, y, x), in grey values.
+
+    Attributes:
+        mean: restored sections.
+        std: standard deviation of the samples, None where there were none.
+        error_variance_ratio: see `emgen.modes.mode.Mode`.
+    """
 
     mean: Sections
     std: Sections | None = None
-    wider: float = 1.0
+    error_variance_ratio: float = 1.0
 
 
 Method = Callable[[], Sections | Result]
@@ -81,21 +87,23 @@ class Task:
     def file(self) -> str:
         return f"{self.name.replace(' ', '_').replace(',', '')}.tif"
 
-    def resolve_missing(self, restored: Callable[[Sections], Any], beside: int = BESIDE) -> Result:
+    def among(self, restored: Callable[[Sections], Any], beside: int = BESIDE) -> Result:
         """What is made of every judged section between those beside it, by a function of `emgen.arrays`."""
         beside = beside if self.neighbours else 0
-        found = [restored(self.volume[k - beside : k + beside + 1]) for k in self.at]
-        std = None if found[0].std is None else np.stack([each.std[beside] for each in found])
-        wider = found[0].plan.config.restore.error_variance_ratio
-        return Result(np.stack([each.mean[beside] for each in found]), std, wider)
+        results = [restored(self.volume[k - beside : k + beside + 1]) for k in self.at]
+        mean = np.stack([result.mean[beside] for result in results])
+        if results[0].std is None:
+            return Result(mean)
+        std = np.stack([result.std[beside] for result in results])
+        return Result(mean, std, results[0].plan.mode.error_variance_ratio)
 
 
 def best(truth: Sections, values: list[float], method: Callable[[float], Sections]) -> Sections:
     """What a method gives with the best of its parameters, by squared error."""
-    return min(map(method, values), key=lambda found: float(np.square(found - truth).mean()))
+    return min(map(method, values), key=lambda restored: float(np.square(restored - truth).mean()))
 
 
-def each(function: Callable[[np.ndarray], np.ndarray], sections: Sections) -> Sections:
+def per_section(function: Callable[[np.ndarray], np.ndarray], sections: Sections) -> Sections:
     """A function of an image in [0, 1] on every section."""
     return np.stack([255 * function(section / 255) for section in sections.astype(np.float64)])
 
@@ -110,7 +118,7 @@ def denoisers(task: Task, sigma: float | None) -> dict[str, Method]:
     first = next(iter(own.values()))
 
     def nlm(h: float) -> Sections:
-        return each(
+        return per_section(
             lambda a: restoration.denoise_nl_means(
                 a, patch_size=5, patch_distance=7, h=h * level / 255, sigma=level / 255
             ),
@@ -131,12 +139,12 @@ def denoisers(task: Task, sigma: float | None) -> dict[str, Method]:
         "total variation": lambda: best(
             truth,
             [0.02, 0.04, 0.07, 0.1, 0.15, 0.25, 0.4],
-            lambda w: each(lambda a: restoration.denoise_tv_chambolle(a, weight=w), y),
+            lambda w: per_section(lambda a: restoration.denoise_tv_chambolle(a, weight=w), y),
         ),
         "wavelet": lambda: best(
             truth,
             [0.5, 0.75, 1.0, 1.3, 2.0],
-            lambda k: each(
+            lambda k: per_section(
                 lambda a: restoration.denoise_wavelet(a, sigma=k * level / 255, rescale_sigma=True),
                 y,
             ),
@@ -153,7 +161,7 @@ def denoisers(task: Task, sigma: float | None) -> dict[str, Method]:
             for name, noise in own.items()
         },
         "ours, 4 samples": lambda: task.among(lambda a: denoise(a, first, samples=4)),
-        "em-generalist, 100 steps": lambda: denoise(y, first, sampler="em-generalist").mean,
+        "em-generalist, 100 steps": lambda: denoise(y, sampler="em-generalist").mean,
     }
 
 
@@ -165,7 +173,7 @@ def _bm3d(task: Task, sigma: float) -> dict[str, Method]:
         return {}
 
     def of(k: float) -> Sections:
-        return each(lambda a: bm3d(a, k * sigma / 255), task.y)
+        return per_section(lambda a: bm3d(a, k * sigma / 255), task.y)
 
     return {"BM3D": lambda: best(task.truth, [0.8, 1.0, 1.3, 1.8], of)}
 
@@ -176,7 +184,7 @@ def _volume_denoisers(task: Task, sigma: float) -> dict[str, Method]:
     def tv(weight: float) -> Sections:
         return 255 * restoration.denoise_tv_chambolle(task.volume / 255, weight=weight)[task.at]
 
-    found: dict[str, Method] = {
+    methods: dict[str, Method] = {
         "Gaussian, volume": lambda: best(
             task.truth,
             [0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.3, 1.6],
@@ -189,9 +197,9 @@ def _volume_denoisers(task: Task, sigma: float) -> dict[str, Method]:
     try:
         from bm4d import bm4d
     except ImportError:
-        return found
-    found["BM4D, volume"] = lambda: bm4d(task.volume, sigma)[task.at]
-    return found
+        return methods
+    methods["BM4D, volume"] = lambda: bm4d(task.volume, sigma)[task.at]
+    return methods
 
 
 def enlargers(task: Task, factor: int) -> dict[str, Method]:
@@ -226,10 +234,12 @@ def deblurrers(task: Task, sigma: float) -> dict[str, Method]:
         return task.among(lambda a: deblur(a, sigma, noise=BLUR_NOISE, **more), beside)
 
     def wiener(balance: float) -> Sections:
-        return each(lambda a: restoration.wiener(_wide(a), psf, balance, clip=False)[_inner(a)], y)
+        return per_section(
+            lambda a: restoration.wiener(_wide(a), psf, balance, clip=False)[_inner(a)], y
+        )
 
     def lucy(count: float) -> Sections:
-        return each(
+        return per_section(
             lambda a: restoration.richardson_lucy(_wide(a), psf, int(count), clip=False)[_inner(a)],
             y,
         )
@@ -245,9 +255,7 @@ def deblurrers(task: Task, sigma: float) -> dict[str, Method]:
         "ours, sections alone": lambda: ours(0),
         "ours": ours,
         "ours, mean of 4": lambda: ours(samples=4),
-        "em-generalist, 100 steps": lambda: (
-            deblur(y, sigma, noise=BLUR_NOISE, sampler="em-generalist").mean
-        ),
+        "em-generalist, 100 steps": lambda: deblur(y, sigma, sampler="em-generalist").mean,
     }
 
 
@@ -262,7 +270,7 @@ def _inner(a: np.ndarray) -> tuple[slice, slice]:
     return np.s_[MARGIN : MARGIN + a.shape[0], MARGIN : MARGIN + a.shape[1]]
 
 
-def tasks(wanted: list[str]) -> Iterator[tuple[Task, dict[str, Method]]]:
+def tasks(kinds: list[str]) -> Iterator[tuple[Task, dict[str, Method]]]:
     """Every task with its methods."""
     truth = demo_volume()[:, :SIDE, :SIDE].astype(np.float32)
     rng, at = np.random.default_rng(SEED), list(range(len(truth)))[AT]
@@ -273,18 +281,18 @@ def tasks(wanted: list[str]) -> Iterator[tuple[Task, dict[str, Method]]]:
     def noisy(volume: Sections, sigma: float) -> Sections:
         return volume + sigma * rng.standard_normal(volume.shape)
 
-    if "denoise" in wanted:
+    if "denoise" in kinds:
         for share in (0.05, 0.1, 0.2):
             sigma = round(255 * share, 2)
             task = measured(f"denoise, sigma {share:g} of the range", noisy(truth, sigma))
             yield task, denoisers(task, sigma)
-    if "superres" in wanted:
+    if "superres" in kinds:
         for factor in (2, 3, 4):
             n = SIDE // factor
             coarse = truth.reshape(len(truth), n, factor, n, factor).mean((2, 4))
             task = measured(f"superres x{factor}", coarse)
             yield task, enlargers(task, factor)
-    if "deblur" in wanted:
+    if "deblur" in kinds:
         for sigma in (1.0, 2.0, 4.0):
             blurred = scipy.ndimage.gaussian_filter(truth, (0, sigma, sigma), mode="mirror")
             task = measured(f"deblur, sigma {sigma:g}", noisy(blurred, BLUR_NOISE))
@@ -299,7 +307,7 @@ def dwell_pairs(clean: str, noisy: str) -> tuple[Task, dict[str, Method]]:
     for a, b in zip(slow, fast, strict=True):
         window = np.hanning(a.shape[0])[:, None] * np.hanning(a.shape[1])
         smooth = [
-            window * (scipy.ndimage.gaussian_filter(each, 2) - each.mean()) for each in (b, a)
+            window * (scipy.ndimage.gaussian_filter(scan, 2) - scan.mean()) for scan in (b, a)
         ]
         # not of phases alone: what both scanners have in common stands still
         shift = registration.phase_cross_correlation(
@@ -308,7 +316,7 @@ def dwell_pairs(clean: str, noisy: str) -> tuple[Task, dict[str, Method]]:
         a = scipy.ndimage.shift(a, shift, order=3)
         inner = np.s_[16 : 16 + 400, 16 : 16 + 464]
         pairs.append((a[inner], b[inner] + (a[inner].mean() - b[inner].mean())))
-    truth, y = (np.stack(each) for each in zip(*pairs[LEARNT:], strict=True))
+    truth, y = (np.stack(scans) for scans in zip(*pairs[LEARNT:], strict=True))
     task = Task("dwell time, 100 ns against 30 us", truth, y, list(range(len(y))), neighbours=False)
     return task, denoisers(task, None)
 
@@ -316,8 +324,8 @@ def dwell_pairs(clean: str, noisy: str) -> tuple[Task, dict[str, Method]]:
 def given(folder: Path, task: Task) -> dict[str, Method]:
     """Results of other programs for all that was measured, by the name of their folder."""
     shape = (len(task.volume), *task.truth.shape[1:])
-    found = others(folder, task.file, task.volume, shape)
-    return {name: lambda image=image: image[task.at] for name, image in found.items()}
+    images = others(folder, task.file, task.volume, shape)
+    return {name: lambda image=image: image[task.at] for name, image in images.items()}
 
 
 def main() -> None:
@@ -340,17 +348,14 @@ def main() -> None:
             if (args.rows and name not in args.rows) or not table.missing(task=task.name, row=name):
                 continue
             begun = time.monotonic()
-            found = method()
+            restored = method()
             seconds = round(time.monotonic() - begun, 2)
-            result = found if isinstance(found, Result) else Result(found)
+            result = restored if isinstance(restored, Result) else Result(restored)
             voxel = VOXEL if task.neighbours else VoxelSize(5, 5, 5)
             spread = {}
             if result.std is not None:
-                spread = {
-                    "covered": coverage(
-                        task.truth, result.mean, result.std, result.error_variance_ratio
-                    )
-                }
+                ratio = result.error_variance_ratio
+                spread = {"covered": coverage(task.truth, result.mean, result.std, ratio)}
             table.add(
                 task=task.name,
                 row=name,
@@ -362,7 +367,7 @@ def main() -> None:
     write(table.read())
 
 
-def write(found: list[dict[str, Any]]) -> None:
+def write(table: list[dict[str, Any]]) -> None:
     """`sections.md`: a table for every task, the best of every column in bold."""
     lines = [
         "# Denoising, super-resolution and deblurring",
@@ -378,8 +383,8 @@ def write(found: list[dict[str, Any]]) -> None:
         "Dwell-time pairs: six fast scans of tin on carbon (SEMdenoising); the slow ones, which no network saw, were shifted",
         "onto them.",
     ]
-    for task in dict.fromkeys(row["task"] for row in found):
-        mine = [row for row in found if row["task"] == task]
+    for task in dict.fromkeys(row["task"] for row in table):
+        mine = [row for row in table if row["task"] == task]
         top = {name: max(row[name] for row in mine) for name in ("psnr", "ssim")}
         lines += [
             "",

@@ -3,8 +3,7 @@
     python benchmarks/speed.py [--size 96] [--factor 4]
 
 One run, one network, the same weights and the same two threads: EM Generalist's loop takes planes one by one for 100
-steps from noise (method of its released code, written anew: `emgen.sampling.samplers.em_generalist`); ours shares batches of
-planes between threads, and begins from linear interpolation (the same network and nothing else) or from the learned one.
+steps from noise (method of its released code, written anew: `emgen.sampling.em_generalist`); ours shares batches of planes between threads, and begins from linear interpolation (the same network and nothing else) or from the learned one.
 bfloat16 only where the processor has it. Writes speed.json and speed.md.
 """
 
@@ -27,24 +26,30 @@ from scores import RANGE, demo_volume, made_with, psnr
 from emgen.arrays import isotropic
 from emgen.geometry import Box
 from emgen.networks.checkpoint import load
+from emgen.networks.estimator import Estimator
+from emgen.networks.prior import Prior
 from emgen.physics.operators import Slice
-from emgen.sampling import philox as noise
-from emgen.sampling import samplers as sampler
+from emgen.physics.operators.averaging import Averaging
+from emgen.run import restore
+from emgen.sampling import philox
+from emgen.sampling.em_generalist import em_generalist
+from emgen.sampling.problem import Problem
 from emgen.sampling.tiles import planes
 from emgen.volumes.intensity import Intensity
 
 HERE, SEED, THREADS = Path(__file__).parent, 0, os.cpu_count() or 1
+PUBLISHED_STEPS = 100
 
 
 def seconds(work: Callable[[], Any], times: int = 3) -> float:
     """The least of several, after one that does not count."""
     work()
-    found = []
+    spent = []
     for _ in range(times):
         begun = time.perf_counter()
         work()
-        found.append(time.perf_counter() - begun)
-    return min(found)
+        spent.append(time.perf_counter() - begun)
+    return min(spent)
 
 
 def published_plane(network: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
@@ -71,15 +76,15 @@ def per_call(size: int) -> dict[str, float]:
         with torch.autocast("cpu", torch.bfloat16):
             return prior.velocity(planes, t).float()
 
-    found = {}
+    spent = {}
     torch.set_num_threads(THREADS)
-    found["published: one by one"] = seconds(lambda: published_plane(network)(x, 0.5))
+    spent["published: one by one"] = seconds(lambda: published_plane(network)(x, 0.5))
     torch.set_num_threads(1)
     ways = {"ours: float32": network, **({"ours: bfloat16": short} if FAST else {})}
-    for name, each in ways.items():
-        shared = planes(each, "xz", batch=8, workers=THREADS)
-        found[name] = seconds(lambda shared=shared: shared(x, 0.5))
-    return {name: 1000 * value / size for name, value in found.items()}
+    for name, way in ways.items():
+        shared = planes(way, "xz", batch=8, workers=THREADS)
+        spent[name] = seconds(lambda shared=shared: shared(x, 0.5))
+    return {name: 1000 * value / size for name, value in spent.items()}
 
 
 def loops(truth: np.ndarray, factor: int) -> list[dict[str, Any]]:
@@ -89,7 +94,6 @@ def loops(truth: np.ndarray, factor: int) -> list[dict[str, Any]]:
     prior, _ = load("emgen-small")
     prior.requires_grad_(False)
     box = Box.whole(truth.shape)
-    A, seen = Slice(truth.shape, factor), torch.from_numpy(scale.encode(y))
     along_y = published_plane(prior.velocity)
 
     def turned(order: tuple[int, int, int]) -> Callable[..., torch.Tensor]:
@@ -99,23 +103,27 @@ def loops(truth: np.ndarray, factor: int) -> list[dict[str, Any]]:
     orders = ((1, 0, 2), (0, 1, 2), (0, 2, 1))  # planes of xy, xz and yz, across the middle axis
     torch.set_num_threads(THREADS)
     begun = time.perf_counter()
+    across_z, *between_sections = map(turned, orders)
+    problem = Problem(
+        y=torch.from_numpy(scale.encode(y)),
+        A=Slice(truth.shape, factor),
+        sigma=0.0,
+        velocities=between_sections,
+        unbound=[across_z],
+        noise=lambda step: philox.normal(SEED, 0, step, box),
+        steps=PUBLISHED_STEPS,
+    )
     with torch.no_grad():
-        x = sampler.em_generalist(
-            seen,
-            A,
-            [turned(order) for order in orders],
-            lambda k: noise.normal(SEED, 0, k, box),
-            with_data=[False, True, True],
-        )
+        x = em_generalist(problem)
     spent = time.perf_counter() - begun
     grey = (x.numpy() + 1) * scale.unit + scale.low
-    rows = [_row("published loop, 100 steps", truth, grey, spent)]
+    rows = [_row(f"published loop, {PUBLISHED_STEPS} steps", truth, grey, spent)]
     precisions = ["float32", *(["bfloat16"] if FAST else [])]
     starts = {"the prior alone, from linear": ("linear", (4, 8, 12, 24)), "learned": ("auto", (1, 2, 4, 8, 16))}  # fmt: skip
     for start, (estimator, counts) in starts.items():
         for steps, precision in itertools.product(counts, precisions):
             begun = time.perf_counter()
-            found = isotropic(
+            restored = isotropic(
                 y,
                 factor,
                 estimator=estimator,
@@ -125,23 +133,18 @@ def loops(truth: np.ndarray, factor: int) -> list[dict[str, Any]]:
             ).mean
             spent = time.perf_counter() - begun
             many = f"{steps} step{'s' if steps > 1 else ''}"
-            rows.append(_row(f"ours, {start}, {many}, {precision}", truth, found, spent))
+            rows.append(_row(f"ours, {start}, {many}, {precision}", truth, restored, spent))
     return rows
 
 
-def _row(name: str, truth: np.ndarray, found: np.ndarray, spent: float) -> dict[str, Any]:
-    value = psnr(truth.astype(np.float32), np.clip(found, 0, RANGE).astype(np.float32))
+def _row(name: str, truth: np.ndarray, restored: np.ndarray, spent: float) -> dict[str, Any]:
+    value = psnr(truth.astype(np.float32), np.clip(restored, 0, RANGE).astype(np.float32))
     print(name, round(spent, 1), value, flush=True)
     return {"row": name, "seconds": round(spent, 2), "psnr": round(float(value or 0), 2)}
 
 
 def shares(truth: np.ndarray, factor: int, steps: int = 8) -> dict[str, float]:
     """Seconds of one restoration on one thread, by what they were spent on."""
-    import emgen.run.restore as module
-    from emgen.networks.estimator import Estimator
-    from emgen.networks.prior import Prior
-    from emgen.physics.operators.averaging import Averaging
-
     spent: dict[str, float] = defaultdict(float)
 
     def timed(owner: Any, name: str, what: str) -> Callable[[], None]:
@@ -160,16 +163,16 @@ def shares(truth: np.ndarray, factor: int, steps: int = 8) -> dict[str, float]:
     undo = [
         timed(Prior, "velocity", "prior"),
         timed(Estimator, "plane", "estimator"),
-        timed(module.noise, "normal", "noise"),
+        timed(philox, "normal", "noise"),
         timed(Averaging, "prox", "data step"),
-        timed(module, "linear", "linear interpolation"),
+        timed(restore, "linear", "linear interpolation"),
     ]
     y = measured(truth, factor, "slice", 0.0)
     begun = time.perf_counter()
     isotropic(y, factor, steps=steps, block=truth.shape, workers=1)
     whole = time.perf_counter() - begun
-    for each in undo:
-        each()
+    for put_back in undo:
+        put_back()
     return {**spent, "copies and all else": whole - sum(spent.values())}
 
 

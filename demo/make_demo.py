@@ -5,7 +5,7 @@
 The measured input is every 6th section; the whole crop is the reference; labels are renumbered from 1.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,17 @@ FACTOR, CROP = 6, Box((0, 40, 40), (96, 200, 200))
 VOXEL = VoxelSize(8, 8, 8)
 
 
-def main(image: str, labels: str, folder: Path = Path("demo")) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("image", type=Path, help="training sample 2 (TIFF)")
+    parser.add_argument("labels", type=Path, help="its neurons (TIFF)")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).parent)
+    args = parser.parse_args()
+    cut(args.image, args.labels, args.folder)
+
+
+def cut(image: Path, labels: Path, folder: Path) -> None:
+    """Write the measured, reference and neurons volumes of the crop to a folder."""
     reference = tifffile.imread(image)[CROP.slices]
     neurons = tifffile.imread(labels)[CROP.slices]
     _, numbers = np.unique(np.append(neurons.ravel(), 0), return_inverse=True)
@@ -49,4 +59,4 @@ def main(image: str, labels: str, folder: Path = Path("demo")) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

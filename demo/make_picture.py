@@ -1,8 +1,9 @@
 """Draw the README's picture from a finished demo: one xz section, as measured, interpolated, restored and true.
 
-python demo/make_picture.py
+python demo/make_picture.py [RUN] [PICTURE]
 """
 
+import argparse
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,7 +16,16 @@ from emgen.volumes.volume import Volume
 ROW = 80
 
 
-def main(run: Path = Path("results/demo"), target: Path = Path("docs/demo.png")) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, nargs="?", default=Path("results/demo"))
+    parser.add_argument("picture", type=Path, nargs="?", default=Path("docs/demo.png"))
+    args = parser.parse_args()
+    draw(args.run, args.picture)
+
+
+def draw(run: Path, target: Path) -> None:
+    """Draw the picture of a finished run."""
     plan = Plan.read(run / "plan.json")
     box = Box((0, ROW, 0), (plan.shape[0], ROW + 1, plan.shape[2]))
     measured = Volume.open(plan.config.input.volume)

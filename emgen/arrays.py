@@ -1,13 +1,28 @@
-"""The same restoration on an array in memory: what the workflow does, to the bit for the same blocks, without files.
+"""The same restoration on an array: what the workflow does, to the bit for the same blocks, without files.
 
-restored = isotropic(volume, factor=8, section="slice", samples=4)
-restored.mean, restored.std
+    restored = isotropic(volume, factor=8, section="slice", samples=4)
+    restored.mean, restored.std
+
+A numpy array gives numpy arrays. A dask array gives lazy dask arrays: what is decided for the whole volume (grey
+scale, noise, missing sections, and a point spread function that is to be fitted) is decided at once, from a few boxes
+that are spread over it; every block is restored when one of its voxels is computed, once for all that are computed
+together, and let go when the cores that it overlaps are blended.
+
+    restored = isotropic(dask.array.from_zarr("stack.zarr"), factor=8)
+    restored.mean.to_zarr("restored.zarr")
+
+    input chunks --> block 1 --+--> core 1      a block is restored on its outer box; a core is blended from the
+                 --> block 2 --+--> core 2      blocks that overlap it, and is a chunk of the result
+
+Dask may run tasks in as many threads as it likes, in one process: blocks are restored one at a time, and each shares
+its planes out to `workers` threads. For a cluster there is the workflow.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +40,7 @@ from emgen.run.plan import Plan, make
 from emgen.run.resolve import resolve
 from emgen.run.restore import Fields, Restorer
 from emgen.run.stitch import blend
-from emgen.volumes.grid import Block
+from emgen.volumes.grid import Block, Grid
 from emgen.volumes.intensity import store
 
 Voxels = npt.NDArray[Any]
@@ -36,84 +51,133 @@ CUBE, PLANE = (128, 128, 128), (1, 512, 512)  # voxels of a block, of volumes an
 
 @dataclass(frozen=True)
 class Array:
-    """A measured volume (z, y, x) in memory, in place of an `emgen.volumes.volume.Volume`."""
+    """A measured volume in memory or of dask, in place of an `emgen.volumes.volume.Volume`.
 
-    voxels: Voxels
+    Attributes:
+        voxels: grey values (z, y, x), a numpy or a dask array.
+        voxel: size of a voxel in nm.
+        path: what messages call it.
+        translation: centre of the first voxel in nm (z, y, x).
+    """
+
+    voxels: Any
     voxel: VoxelSize = ISOTROPIC
     path: str = NAME
     translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def shape(self) -> Zyx:
+        """Measured voxels (z, y, x)."""
         return zyx(self.voxels.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.voxels.dtype
+        """Of the grey values."""
+        dtype: np.dtype[Any] = np.dtype(self.voxels.dtype)
+        return dtype
 
     def read(self, box: Box) -> Voxels:
-        """Voxels of a box."""
-        return self.voxels[box.slices]
+        """The grey values of a box, shape `box.shape`; of a dask array they are computed here."""
+        part = self.voxels[box.slices]
+        # by this thread: where it holds `fixed_arithmetic`, another one that restores for it would wait for ever
+        voxels: Voxels = part.compute(scheduler="synchronous") if is_dask(part) else part
+        return voxels
 
 
 @dataclass(frozen=True)
 class Restored:
-    """A result of the input's kind and number of axes.
+    """A result of the input's kind (numpy or dask) and number of axes.
 
     Attributes:
         mean: restored grey values, of the posterior's mean where there are several samples; the input's type, or
             float32 for floats.
         std: standard deviation of the samples in grey values (float32), calibrated on the volume's own sections
             (`emgen.run.calibration`); None for one sample.
-        plan: what was decided on the way: scaling, noise, lost sections, point spread function.
+        plan: what was decided on the way: scaling, noise, missing sections, point spread function.
     """
 
-    mean: Voxels
-    std: npt.NDArray[np.float32] | None
+    mean: Any
+    std: Any
     plan: Plan
 
 
 def isotropic(
-    volume: Voxels, factor: int, *, section: str = "slice", lost: Any = "auto", **settings: Any
+    volume: Any, factor: int, *, section: str = "slice", lost: Any = "auto", **settings: Any
 ) -> Restored:
-    """`factor` times as many sections of a volume (z, y, x).
+    """`factor` times as many sections of a volume.
 
     Args:
-        volume: measured sections.
+        volume: measured sections (z, y, x), a numpy or a dask array of integers or floats.
         factor: output sections per measured one.
-        section: "slice", "mean" or "gaussian", how a measured section came about.
-        lost: numbers of sections that hold no image.
-        settings: of `restore` in the configuration (`samples`, `steps`, `noise`, `prior`, `seed` and so on; not `adapt`), and
-            `block`, `halo`, `device` and `workers`.
+        section: how a measured section came about: "slice", "mean" or "gaussian".
+        lost: numbers of sections that hold no image, counted from 0; "auto" looks for sections of one grey value.
+        settings: of `restore` in the configuration (`samples`, `steps`, `noise`, `prior`, `seed` and so on; not
+            `adapt`), and `block`, `halo`, `device` and `workers`.
+
+    Returns:
+        `factor` times as many sections (z, y, x).
 
     Raises:
         EmgenError: settings or voxels cannot be used.
     """
     if np.ndim(volume) != 3:
         raise EmgenError(f"expected a volume (z, y, x), found an array of shape {np.shape(volume)}")
-    wanted = {"mode": "isotropic", "factor": factor, "section": section}
-    return _restored(volume, {**settings, **wanted}, lost, CUBE)
+    task = {"mode": "isotropic", "factor": factor, "section": section}
+    return _restored(volume, {**settings, **task}, lost, CUBE)
 
 
-def denoise(image: Voxels, noise: Any = "auto", *, lost: Any = "auto", **settings: Any) -> Restored:
-    """An image (y, x), or sections (z, y, x) one by one, without its noise.
+def denoise(image: Any, noise: Any = "auto", *, lost: Any = "auto", **settings: Any) -> Restored:
+    """An image, or sections, without their noise.
 
-    `noise` is its standard deviation in grey values, or {"gain": .., "sigma": .., "black": ..}, "poisson",
-    "correlated" or "auto"; else as `isotropic`.
+    Args:
+        image: an image (y, x) or sections (z, y, x), a numpy or a dask array of integers or floats.
+        noise: its standard deviation in grey values, or {"gain": .., "sigma": .., "black": ..}, "poisson",
+            "correlated" or "auto".
+        lost: as of `isotropic`.
+        settings: as of `isotropic`.
+
+    Returns:
+        An array of the input's shape.
+
+    Raises:
+        EmgenError: settings or voxels cannot be used.
     """
     return _restored(image, {**settings, "mode": "denoise", "noise": noise}, lost)
 
 
-def superres(image: Voxels, factor: int, *, lost: Any = "auto", **settings: Any) -> Restored:
-    """An image (y, x), or sections (z, y, x) one by one, with 2, 3 or 4 times as many pixels each way; else as `isotropic`."""
+def superres(image: Any, factor: int, *, lost: Any = "auto", **settings: Any) -> Restored:
+    """An image, or sections, with finer pixels.
+
+    Args:
+        image: an image (y, x) or sections (z, y, x), a numpy or a dask array of integers or floats.
+        factor: output pixels per measured one along y and along x: 2, 3 or 4.
+        lost: as of `isotropic`.
+        settings: as of `isotropic`.
+
+    Returns:
+        `factor` times as many pixels along y and x.
+
+    Raises:
+        EmgenError: settings or voxels cannot be used.
+    """
     return _restored(image, {**settings, "mode": "superres", "factor": factor}, lost)
 
 
-def deblur(image: Voxels, psf: Any, *, lost: Any = "auto", **settings: Any) -> Restored:
-    """An image (y, x), or sections (z, y, x) one by one, without the blur of `psf`; else as `isotropic`.
+def deblur(image: Any, psf: Any, *, lost: Any = "auto", **settings: Any) -> Restored:
+    """An image, or sections, without the blur of a point spread function.
 
-    `psf` is the standard deviation of a Gaussian in pixels, two of them (y, x), an array (y, x) that holds the
-    function itself, "blind", or a dictionary as in the configuration.
+    Args:
+        image: an image (y, x) or sections (z, y, x), a numpy or a dask array of integers or floats.
+        psf: standard deviation of a Gaussian in pixels, two of them (y, x), a numpy array (y, x) that holds the
+            function itself, "blind", or a dictionary as in the configuration.
+        lost: as of `isotropic`.
+        settings: as of `isotropic`.
+
+    Returns:
+        An array of the input's shape.
+
+    Raises:
+        EmgenError: settings, voxels or the function cannot be used.
     """
     if isinstance(psf, np.ndarray):
         return _restored(image, {**settings, "mode": "deblur"}, lost, kernel=psf)
@@ -121,22 +185,49 @@ def deblur(image: Voxels, psf: Any, *, lost: Any = "auto", **settings: Any) -> R
     return _restored(image, {**settings, "mode": "deblur", "psf": shape}, lost)
 
 
+def is_dask(image: Any) -> bool:
+    """Whether it is a dask array. Nobody has one who has not imported dask: so this does not."""
+    dask_array = sys.modules.get("dask.array")
+    return dask_array is not None and isinstance(image, dask_array.Array)
+
+
 def _restored(
-    image: Voxels,
+    image: Any,
     settings: dict[str, Any],
     lost: Any,
     block: Zyx = PLANE,
     kernel: Voxels | None = None,
 ) -> Restored:
-    image = np.asarray(image)
+    image = image if is_dask(image) else np.asarray(image)
     if image.ndim not in (2, 3):
         raise EmgenError(
             f"expected an image (y, x) or a volume (z, y, x), found an array of shape {image.shape}"
+        )
+    if not all(n == n for n in image.shape):  # dask's word for an unknown size is NaN
+        raise EmgenError(
+            f"expected a dask array of known shape, found {image.shape}; `compute_chunk_sizes()` tells it"
         )
     measured = Array(image[None] if image.ndim == 2 else image)
     device = settings.pop("device", "cpu")
     refuse_missing_device(device)
     workers = settings.pop("workers", os.cpu_count() or 1)
+    plan = _planned(measured, settings, lost, block, kernel, device)
+    whole = _lazily if is_dask(image) else _at_once
+    mean, std = whole(plan, Restorer(plan, device, workers), measured)
+    if image.ndim == 2:
+        mean, std = mean[0], None if std is None else std[0]
+    return Restored(mean, std, plan)
+
+
+def _planned(
+    measured: Array,
+    settings: dict[str, Any],
+    lost: Any,
+    block: Zyx,
+    kernel: Voxels | None,
+    device: str,
+) -> Plan:
+    """What is decided before the first block, from samples of the volume."""
     block = settings.pop("block", block)
     grid = {"block": block, "halo": settings.pop("halo", [min(b // 2, 16) for b in block])}
     config = parse(
@@ -159,36 +250,76 @@ def _restored(
     if psf is None and spec.mode.fits_psf:
         plan = replace(plan, psf=fit_psf(plan, measured, device).kernel)
         plan.mode.refuse_grid(plan.grid)
-    with fixed_arithmetic(config.restore.precision):
-        factor = calibrate(plan, measured, device, workers).factor if plan.several_samples else None
-        fields = _fields(plan, Restorer(plan, device, workers), measured)
-    mean, std = _stitched(plan, fields, factor or 1.0)
-    if image.ndim == 2:
-        mean, std = mean[0], None if std is None else std[0]
-    return Restored(mean, std, plan)
+    return plan
 
 
-def _fields(plan: Plan, restorer: Restorer, measured: Array) -> list[Fields]:
-    """The result of every block, by its number."""
-    outers = [plan.grid[index].outer for index in range(len(plan.grid))]
-    return [restorer.block(outer, restorer.fetch(outer, measured)) for outer in outers]
+def _spread_factor(restorer: Restorer, measured: Array) -> float:
+    """What the spread of samples is multiplied by; 1 where that cannot be tried."""
+    plan = restorer.plan
+    with fixed_arithmetic(plan.config.restore.precision):
+        return calibrate(plan, measured, restorer.device, restorer.workers).factor or 1.0
 
 
-def _stitched(
-    plan: Plan, fields: Sequence[Fields], factor: float
-) -> tuple[Voxels, npt.NDArray[np.float32] | None]:
-    """All blocks blended as `emgen.run.stitch` does; the spread times `factor`."""
+def _at_once(plan: Plan, restorer: Restorer, measured: Array) -> tuple[Voxels, Voxels | None]:
+    """Mean and spread of the whole output as numpy arrays."""
     grid = plan.grid
+    factor = _spread_factor(restorer, measured) if plan.several_samples else 1.0
+    with fixed_arithmetic(plan.config.restore.precision):
+        outers = [grid[index].outer for index in range(len(grid))]
+        blocks = [restorer.block(outer, restorer.fetch(outer, measured)) for outer in outers]
 
     def whole(name: str, dtype: Any, factor: float = 1.0) -> Voxels:
-        def read(block: Block, box: Box) -> Voxels:
-            return fields[block.index][name][box.relative_to(block.outer).slices]
-
         result = np.empty(grid.shape, dtype)
         for index in range(len(grid)):
-            core = grid[index].core
-            result[core.slices] = store(factor * blend(grid, core, read), dtype)
+            core = _core(grid, index, name, dtype, factor, dict(enumerate(blocks)))
+            result[grid[index].core.slices] = core
         return result
 
-    std = whole("std", np.float32, factor) if "std" in fields[0] else None
+    std = whole("std", np.float32, factor) if plan.several_samples else None
     return whole("mean", plan.dtype), std
+
+
+def _lazily(plan: Plan, restorer: Restorer, measured: Array) -> tuple[Any, Any]:
+    """Mean and spread of the whole output as dask arrays, whose chunks are the cores of the blocks."""
+    import dask
+    import dask.array as da
+
+    grid = plan.grid
+
+    def restored(index: int, voxels: Voxels) -> Fields:
+        # dask's threads wait here for one another: see `fixed_arithmetic`
+        with fixed_arithmetic(plan.config.restore.precision):
+            return restorer.block(grid[index].outer, voxels)
+
+    def block(index: int) -> Any:
+        box = plan.read_box(plan.aligned(grid[index].outer))
+        return dask.delayed(restored, pure=False)(index, measured.voxels[box.slices])
+
+    blocks = [block(index) for index in range(len(grid))]
+
+    def core(index: int, name: str, dtype: Any, factor: Any) -> Any:
+        needed = {b.index: blocks[b.index] for b in grid.touching(grid[index].core)}
+        blended = dask.delayed(_core, pure=False)(grid, index, name, dtype, factor, needed)
+        return da.from_delayed(blended, grid[index].core.shape, dtype)
+
+    def whole(name: str, dtype: Any, factor: Any = 1.0) -> Any:
+        cores = np.empty(grid.counts, object)
+        for index, place in enumerate(np.ndindex(*grid.counts)):
+            cores[place] = core(index, name, np.dtype(dtype), factor)
+        return da.block(cores.tolist())
+
+    if not plan.several_samples:
+        return whole("mean", plan.dtype), None
+    factor = dask.delayed(lambda: _spread_factor(restorer, measured), pure=False)()
+    return whole("mean", plan.dtype), whole("std", np.float32, factor)
+
+
+def _core(
+    grid: Grid, index: int, name: str, dtype: Any, factor: float, blocks: Mapping[int, Fields]
+) -> Voxels:
+    """The core of a block blended as `emgen.run.stitch` does, from the blocks that overlap it; times `factor`."""
+
+    def read(block: Block, box: Box) -> Voxels:
+        return blocks[block.index][name][box.relative_to(block.outer).slices]
+
+    return store(factor * blend(grid, grid[index].core, read), dtype)

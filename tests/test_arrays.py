@@ -1,3 +1,7 @@
+import weakref
+
+import dask
+import dask.array as da
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -7,6 +11,7 @@ from emgen.arrays import deblur, denoise, isotropic, superres
 from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.physics.psf import gaussian
+from emgen.run.restore import Restorer
 from emgen.volumes.volume import Volume
 
 
@@ -166,3 +171,64 @@ def test_a_fast_scan_is_denoised_by_what_both_networks_make_of_it(fib25):
     assert (found.mean != prior.mean).any()
     assert psnr(found.mean, truth) > psnr(prior.mean, truth) - 0.2
     assert psnr(found.mean, truth) > psnr(denoise(y).mean, truth) + 2
+
+
+LAZY = {"factor": 2, "steps": 1, "block": (6, 16, 24), "halo": (3, 6, 8), "workers": 1}
+
+
+class TestDask:
+    """Dask in, dask out."""
+
+    @pytest.mark.parametrize("samples", [1, 2])
+    def test_the_voxels_are_those_of_the_numpy_array(self, fib25, samples):
+        voxels = fib25[:4, :24, :30]
+        expected = isotropic(voxels, samples=samples, **LAZY)
+        lazy = isotropic(da.from_array(voxels, chunks=(3, 20, 20)), samples=samples, **LAZY)
+        fields = dask.compute(lazy.mean, lazy.std)
+        assert isinstance(lazy.mean, da.Array) and lazy.mean.dtype == expected.mean.dtype
+        np.testing.assert_array_equal(fields[0], expected.mean)
+        np.testing.assert_array_equal(fields[1], expected.std)
+
+    def test_an_image_stays_an_image(self, fib25):
+        image = fib25[0, :32, :32]
+        lazy = denoise(da.from_array(image), 9.0)
+        np.testing.assert_array_equal(lazy.mean.compute(), denoise(image, 9.0).mean)
+
+    def test_a_result_can_be_restored_once_more(self, fib25):
+        """Blocks of the first are restored while those of the second wait: nobody waits for ever."""
+        lazy = denoise(da.from_array(fib25[:2, :32, :32]), 9.0)
+        again = isotropic(lazy.mean, 2, steps=1, samples=2, workers=1)
+        assert all(np.isfinite(v).all() for v in dask.compute(again.mean, again.std))
+
+    @pytest.mark.parametrize("depth", [16, 64])
+    def test_every_block_is_restored_once_and_few_are_held(self, monkeypatch, depth):
+        """At most 51 of 64, then 86 of 256: the number held does not grow with the volume."""
+        alive, most, calls = set(), [0], []
+
+        def repeated(self, outer, measured):
+            box = self.plan.read_box(self.plan.aligned(outer))
+            inside = Box(
+                (0, *(a - b for a, b in zip(outer.start[1:], box.start[1:], strict=True))),
+                (1, *(a - b for a, b in zip(outer.stop[1:], box.start[1:], strict=True))),
+            )
+            sections = np.arange(outer.start[0], outer.stop[0]) // 2 - box.start[0]
+            voxels = measured[sections][:, *inside.slices[1:]].copy()
+            calls.append(outer)
+            alive.add(number := len(calls))
+            most[0] = max(most[0], len(alive))
+            weakref.finalize(voxels, alive.discard, number)
+            return {"mean": voxels}
+
+        monkeypatch.setattr(Restorer, "block", repeated)
+        voxels = np.random.default_rng(0).integers(0, 255, (depth, 64, 64), dtype=np.uint8)
+        volume = da.from_array(voxels, chunks=(16, 32, 32))
+        lazy = isotropic(volume, 2, block=(8, 16, 16), halo=(2, 4, 4))
+        total = lazy.mean.sum(dtype=np.int64).compute(scheduler="synchronous")
+        assert total == 2 * voxels.sum(dtype=np.int64)
+        assert len(calls) == len(set(calls)) == len(lazy.plan.grid)
+        assert most[0] < 110 and not alive
+
+    def test_an_unknown_shape_is_refused(self):
+        image = da.from_array(np.arange(100.0))
+        with pytest.raises(EmgenError, match="known shape"):
+            denoise(da.stack([image[image > 5]] * 9))

@@ -90,19 +90,9 @@ def name(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-def at_start(node: ast.AST) -> Iterator[ast.AST]:
-    """The parts of a file that run when it is loaded: none inside functions, none for type checkers alone."""
-    yield node
-    for part in ast.iter_child_nodes(node):
-        typing = isinstance(part, ast.If) and ast.unparse(part.test) == "TYPE_CHECKING"
-        if not typing and not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield from at_start(part)
-
-
-def imported(path: Path, lazily: bool = True) -> Iterator[str]:
-    """Every module that a file imports, `lazily` inside functions too; `from a import b` gives a and a.b."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree) if lazily else at_start(tree):
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, also inside functions; `from a import b` gives a and a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -21,6 +21,8 @@ from runs import ROOT
 
 from emgen.qc.metrics import METRICS
 
+# packages that import modules by the names in a list, and what every module so listed holds
+LISTED = {"emgen.modes": "MODE", "emgen.qc.metrics": "METRIC", "emgen.sampling": "SAMPLER"}
 COMPUTING = {"restore", "calibrate", "psf", "adapt", "train_prior", "consistency", "figure"}
 # (module, what it imports inside a function): the rules that call the function. Both may be packages.
 CALLED_BY: dict[tuple[str, str], set[str]] = {
@@ -30,12 +32,15 @@ CALLED_BY: dict[tuple[str, str], set[str]] = {
     ("emgen.modes", "emgen.networks"): COMPUTING,
     ("emgen.modes", "emgen.physics.operators"): COMPUTING,
     ("emgen.modes", "emgen.sampling"): COMPUTING,
+    ("emgen.sampling", "torch"): COMPUTING,
+    ("emgen.sampling", "emgen.sampling"): COMPUTING,
     ("emgen.physics.psf", "tifffile"): {"plan", "psf"},  # a kernel is read once, into the plan
     ("emgen.qc.fourier", "skimage"): {"fsc"},
     ("emgen.qc.grey_errors", "skimage"): {"image", "figure"},
     ("emgen.qc.segmenter", "skimage"): {"segmentation"},
     ("emgen.qc.segmenter", "bioimage_cpp"): {"segmentation"},
     ("emgen.qc.metrics.consistency", "emgen.run.degrade"): {"consistency"},
+    ("emgen.qc.metrics.consistency", "emgen.networks"): {"consistency"},
     ("emgen.qc.metrics", "emgen.qc.report"): {"report"},
     ("isotropic", "emgen.training"): set(),  # benchmarks compare with these, and no figure does
     ("sections", "bm3d"): set(),
@@ -128,6 +133,10 @@ def needed(script: Path, rule: str) -> dict[str, str]:
         if path in reached:
             continue
         reached.add(path)
+        if module in LISTED:
+            held = re.compile(rf"^{LISTED[module]} = ", re.MULTILINE)
+            files = [each for each in path.parent.glob("*.py") if held.search(each.read_text())]
+            queue += [(f"{module}.{each.stem}", each) for each in files]
         for name, inside in imports(path):
             if inside and not called(module, name, rule):
                 continue

@@ -1,4 +1,4 @@
-"""A mode, a sampler: each is one file, and one word where the names are listed. They go through to the report."""
+"""A mode, a sampler, a metric: each is one file, and one word where the names are listed. They go through to the report."""
 
 import json
 from pathlib import Path
@@ -66,6 +66,43 @@ def nearest(problem):
 SAMPLER = Sampler(nearest, 1, frozenset({"estimator"}), begins_from_estimate=True)
 '''
 
+TOY_METRIC = '''"""A toy: how bright the result is."""
+
+from emgen.config.facts import Figures
+from emgen.qc.metrics.metric import Measured, Metric, Needs
+from emgen.qc.report.tables import row
+from emgen.qc.verdict import Check
+
+
+class BrightnessFigures(Figures):
+    restored: float
+    interpolated: float
+
+
+class Brightness(Metric[BrightnessFigures]):
+    name = "brightness"
+    title = "Brightness"
+    message = "Looking how bright the result is"
+    figures = BrightnessFigures
+    needs = Needs(memory_mb=1234)
+
+    def measure(self, sample, threads):
+        tile = sample.read(sample.middle)
+        means = float(tile.restored.mean()), float(tile.interpolated.mean())
+        return Measured(BrightnessFigures(restored=means[0], interpolated=means[1]))
+
+    def checks(self, figures, plan):
+        reason = "The result is as bright as it is."
+        value = figures.restored
+        return [Check(name="brightness", verdict="pass", measure="mean", value=value, reason=reason)]
+
+    def rows(self, figures):
+        return [row("mean grey value", [figures.restored, figures.interpolated], ".1f", compare=False)]
+
+
+METRIC = Brightness()
+'''
+
 
 def run(tmp_path: Path, package: Path, config: dict) -> str:
     """The report of a run of the workflow with that copy of the package."""
@@ -100,3 +137,18 @@ def test_a_sampler_is_one_file_and_one_word(tmp_path):
     np.testing.assert_array_equal(voxels[::6], stored.read(Box.whole(stored.shape)))
     summary = json.loads((tmp_path / "results/small/qc/summary.json").read_text())
     assert summary["verdict"] in ("pass", "warn", "fail")
+
+
+@pytest.mark.slow
+def test_a_metric_is_one_file_and_one_word(tmp_path):
+    words = {"qc/metrics/__init__.py": ('"uncertainty")', '"uncertainty", "brightness")')}
+    files = {"qc/metrics/brightness.py": TOY_METRIC}
+    package = extended.package(tmp_path / "package", files, words)
+    report = run(tmp_path, package, settings(measured(tmp_path), restore={"steps": 1}))
+    assert "<h2>Brightness</h2>" in report and "mean grey value" in report
+    assert "The result is as bright as it is." in report
+    results = tmp_path / "results/small"
+    summary = json.loads((results / "qc/summary.json").read_text())
+    assert summary["brightness"] == json.loads((results / "qc/brightness.json").read_text())
+    assert "brightness" in [check["name"] for check in summary["checks"]]
+    assert (results / "logs/brightness.log").exists()

@@ -16,7 +16,7 @@ integers = st.sampled_from([np.uint8, np.uint16, np.int16])
 )
 def test_stored_integers_come_back_exactly(stored, low, width):
     scale = Intensity(low, low + width)
-    assert (scale.decode(scale.encode(stored), stored.dtype) == stored).all()
+    assert (store(scale.decode(scale.encode(stored)), stored.dtype) == stored).all()
 
 
 def test_the_limits_become_minus_one_and_one():

@@ -1,3 +1,6 @@
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -9,8 +12,8 @@ from emgen.physics.noise_model import NoiseModel, correlated_noise, white_noise,
 
 
 def equivalent_noise(samples):
-    """The level of white noise that takes as much from tissue, as a plan has it."""
-    return float(np.prod(correlated_noise(samples)) ** 0.5)
+    """The level of white noise that hides as much tissue, as a plan has it."""
+    return NoiseModel.from_setting("correlated", samples, 120.0).rms(samples)
 
 
 @pytest.mark.parametrize("sigma", [2.0, 8.0])
@@ -69,7 +72,7 @@ def test_shared_noise_that_grows_with_brightness_is_found_so(gain):
     shared = scipy.ndimage.gaussian_filter(rng.normal(size=clean.shape), (0, 0.4, 0.6))
     noisy = clean + np.sqrt(gain * clean + 100) * shared / shared.std()
     found = NoiseModel.from_setting("correlated", [noisy], 120.0)
-    assert found.rms([noisy]) == pytest.approx(equivalent_noise([noisy]), rel=1e-3)
+    assert found.correlation_ratio < 1
     assert found.correlation_ratio * found.rms([noisy]) == pytest.approx(
         (noisy - clean).std(), rel=0.15
     )
@@ -143,3 +146,20 @@ def test_white_noise_has_no_gain_and_too_small_a_sample_no_noise():
     found = NoiseModel.estimated([ramp + 6 * rng.normal(size=ramp.shape)], 120.0)
     np.testing.assert_allclose(found.at(np.array([40.0, 120.0, 200.0])), 6, rtol=0.06)
     assert NoiseModel.estimated([np.zeros((3, 4, 4))], 0.0) == NoiseModel(0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_white_noise_has_a_correlation_ratio_of_one(seed):
+    noisy = 120 + 9 * np.random.default_rng(seed).normal(size=(6, 128, 128))
+    found = NoiseModel.from_setting("correlated", [noisy], 120.0)
+    assert found.correlation_ratio == pytest.approx(1, abs=0.03)
+    assert found.rms([noisy]) == pytest.approx(9, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "setting", ["auto", "poisson", "correlated", 7, PoissonGaussian(gain=1, sigma=3, black=10)]
+)
+def test_a_noise_model_comes_back_from_json(setting):
+    noisy = np.random.default_rng(0).poisson(90, (4, 96, 96)).astype(np.uint8)
+    model = NoiseModel.from_setting(setting, [noisy], 90.0)
+    assert NoiseModel(**json.loads(json.dumps(asdict(model)))) == model

@@ -25,7 +25,7 @@ from pins import (
     version,
 )
 from runs import ROOT
-from test_boundaries import MODULES, RULES, imported, name
+from test_boundaries import MODULES, imported
 
 import emgen
 
@@ -155,57 +155,24 @@ def test_a_conda_environment_has_the_pinned_versions(path):
     assert ("torch" in {package.name for package in packages(path)}) == (path.stem == "torch")
 
 
-def environment_of_scripts() -> dict[str, str]:
-    """The conda environment of every script, by the script's path from the root."""
-    found = {}
-    for path in RULES:
-        for rule in re.split(r"^\s*rule ", path.read_text(), flags=re.MULTILINE)[1:]:
-            environment = re.search(r'"\.\./envs/(\w+)\.yaml"', rule)
-            script = re.search(r'"\.\./(scripts/\w+\.py)"', rule)
-            if environment and script:
-                found[script[1]] = environment[1]
-    return found
-
-
-def loaded(script: Path) -> set[Path]:
-    """The files of emgen and of benchmarks that a script loads when it starts, and those that these load, and so on."""
-    files = {f"emgen.{name(path)}".rstrip("."): path for path in MODULES}
-    files |= {path.stem: path for path in (ROOT / "benchmarks").glob("*.py")}
-    todo, found = [script], set()
-    while todo:
-        path = todo.pop()
-        if path not in found:
-            found.add(path)
-            todo += [files[module] for module in imported(path, lazily=False) if module in files]
-    return found
-
-
-@pytest.mark.parametrize("script", sorted(environment_of_scripts()))
-def test_the_environment_of_a_rule_holds_what_its_script_imports(script):
-    environment = ROOT / f"envs/{environment_of_scripts()[script]}.yaml"
-    held = {canonicalize_name(package.name) for package in packages(environment)}
-    names = {
-        module.split(".")[0]
-        for path in loaded(ROOT / script)
-        for module in imported(path, lazily=False)
-    }
-    own = {"emgen", *(path.stem for path in (ROOT / "benchmarks").glob("*.py"))}
-    needed = names - sys.stdlib_module_names - own
-    assert {library for library in needed if not sources(library) & held} == set()
-
-
 def test_the_version_is_one_and_the_changelog_has_it():
     assert PROJECT["dynamic"] == ["version"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", emgen.__version__)
     assert emgen.__version__ in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_package_data_matches_files():
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    for package, patterns in declared["tool"]["setuptools"]["package-data"].items():
-        folder = ROOT / package.replace(".", "/")
-        for pattern in patterns:
-            assert list(folder.glob(pattern)), f"{package}: {pattern}"
+def test_every_file_of_the_package_is_packed_and_no_pattern_is_empty():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packed = [
+        set((ROOT / package.replace(".", "/")).glob(pattern))
+        for package, patterns in declared["package-data"].items()
+        for pattern in patterns
+    ]
+    assert all(packed)
+    files = {path for path in (ROOT / "emgen").rglob("*") if path.is_file()}
+    others = {path for path in files if path.suffix not in (".py", ".pyc")}
+    # setuptools packs the mark that types are there by itself
+    assert others - set().union(*packed) == {ROOT / "emgen/py.typed"}
 
 
 def test_the_functions_on_arrays_are_at_the_door_and_torch_waits_behind_it():

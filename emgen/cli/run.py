@@ -117,6 +117,6 @@ def verdict(folder: Path) -> int:
     if not summary.exists():
         return OK
     facts = json.loads(summary.read_text())
-    sentence = facts.get("sentence") or "the report says what was measured"
+    sentence = facts.get("sentence") or "The report says what was measured."
     print(f"Verdict: {facts['verdict']}. {sentence} ({report})", flush=True)
     return FAILED_VERDICT if facts["verdict"] == "fail" else OK

@@ -22,8 +22,8 @@ class Input(Settings):
         Literal["auto"] | tuple[Annotated[int, Field(ge=0)], ...],
         Field(
             description=(
-                "Measured sections, counted from 0, that hold no image; what they would have shown is restored from their "
-                "neighbours. auto: those that have one grey value all over, between others that have not."
+                "Numbers of the missing sections, counted from 0: they hold no image and are restored from their neighbours. auto "
+                "detects sections of one grey value all over that lie between sections with an image."
             )
         ),
     ] = "auto"

@@ -10,7 +10,7 @@ from emgen.config.settings import Settings, Zyx
 
 
 class Output(Settings):
-    """How it is stored."""
+    """How the result is stored."""
 
     ngff: Annotated[
         Literal["0.4", "0.5"],

@@ -23,14 +23,16 @@ class Psf(Settings):
     ] = 2.0
     angle: Annotated[
         float,
-        Field(description="Degrees by which the two are turned, from y towards x."),
+        Field(
+            description="Degrees by which the axes of an astigmatic Gaussian are turned, from y towards x."
+        ),
     ] = 0.0
     kernel: Annotated[
         str | None,
         Field(
             description=(
-                "Instead of both, the function itself: a 2-D TIFF with an odd number of pixels each way, at the pixel "
-                "size of the input; its sum is made one."
+                "Instead of sigma and angle, the function itself: a 2-D TIFF with an odd number of pixels each way, at the pixel "
+                "size of the input; it is divided by its sum."
             )
         ),
     ] = None
@@ -38,8 +40,8 @@ class Psf(Settings):
         bool,
         Field(
             description=(
-                "It is not known: both standard deviations and the angle are fitted to the input first. `psf: blind` "
-                "says the same."
+                "The function is not known: both standard deviations and the angle are fitted to the input first. `psf: blind` "
+                "means the same."
             )
         ),
     ] = False
@@ -71,15 +73,19 @@ class PoissonGaussian(Settings):
 
     gain: Annotated[float, Field(ge=0, description="Grey values per electron counted.")]
     sigma: Annotated[
-        float, Field(ge=0, description="Standard deviation of the part that is always there.")
+        float,
+        Field(
+            ge=0,
+            description="Standard deviation of the noise that does not depend on brightness, in grey values.",
+        ),
     ] = 0.0
-    black: Annotated[float, Field(description="Grey value where nothing is counted.")] = 0.0
+    black: Annotated[float, Field(description="Grey value where no electron is counted.")] = 0.0
 
 
 NoiseSetting = (
     Literal["auto", "poisson", "correlated"] | Annotated[float, Field(ge=0)] | PoissonGaussian
 )
-"""How strong the noise is, or how that is found out."""
+"""The noise of the measurement in grey values, or how it is estimated."""
 
 
 class Adapt(Settings):
@@ -91,22 +97,22 @@ class Adapt(Settings):
             ge=0,
             le=1_000_000,
             description=(
-                "Training steps; 0 leaves the prior as it is. Some sections are held out; unless the adapted prior "
-                "denoises them better, as far as their noise lets that be told, the volume is restored with the prior as it was. "
-                "White noise, as `noise` gives it, is not learnt. isotropic only."
+                "isotropic only. Training steps; 0 leaves the prior as it is. Some sections are held out: the adapted prior is used "
+                "only if it denoises them better than the prior did. White noise, as `noise` gives it, is not learnt."
             ),
         ),
     ] = 0
 
 
 class Restore(Settings):
-    """How it is restored."""
+    """How the volume is restored."""
 
     mode: Annotated[
         Literal["isotropic", "denoise", "superres", "deblur"],
         Field(
             description=(
-                "isotropic brings z to the in-plane voxel size; the others restore every section, from it and those beside it."
+                "isotropic brings z to the in-plane voxel size; the others restore section by section, each from itself and its "
+                "neighbours."
             )
         ),
     ] = "isotropic"
@@ -145,8 +151,9 @@ class Restore(Settings):
             ge=1,
             le=1000,
             description=(
-                "Network calls per sample; by default 12 (flower; from a learned estimate isotropic 6, superres 3), 100 (em-generalist), 1000 (dps). "
-                "denoise with flower makes one, whatever this says, and these for every sample where there are several."
+                "Network calls per sample. Default for flower 12, from a learned estimate 6 for isotropic and denoise and 3 for superres; "
+                "for em-generalist 100, for dps 1000. denoise with flower returns the estimate, so that steps only count with "
+                "more than one sample."
             ),
         ),
     ] = None
@@ -154,11 +161,11 @@ class Restore(Settings):
         str,
         Field(
             description=(
-                "flower: the learned estimate that sampling begins from, a shipped name or the path of a .safetensors file. auto: "
-                "emgen-axial, which interpolates between sections, for isotropic, and emgen-sections, which sees a section and "
-                "those before and behind it, for the other modes; denoise ends with it, or where there is one section only with a "
-                "single call of the prior (the mean of both for correlated noise). linear: linear interpolation; denoise is then such "
-                "a call."
+                "flower: the learned estimate that sampling begins from, a shipped name or the path of a .safetensors file. auto is "
+                "emgen-axial, which interpolates between sections, for isotropic; for the other modes emgen-sections, which sees a "
+                "section and its neighbours. For denoise the result is this estimate. A single section is denoised by one call of "
+                "the prior instead; with `noise: correlated` by the average of both. linear disables the estimator: sampling "
+                "begins from linear interpolation, and denoise is one call of the prior."
             )
         ),
     ] = AUTO
@@ -166,8 +173,8 @@ class Restore(Settings):
         Annotated[float, Field(ge=0, lt=1)] | None,
         Field(
             description=(
-                "flower: time at which sampling begins from the estimate (0 is pure noise, 1 the estimate itself); "
-                "by default 0.7; from a learned one isotropic 0.85, superres 0.95."
+                "flower: time at which sampling begins from the estimate (0 is pure noise, 1 the estimate itself). Default 0.7, from a "
+                "learned estimate 0.85 for isotropic and denoise and 0.95 for superres."
             )
         ),
     ] = None
@@ -177,8 +184,8 @@ class Restore(Settings):
             ge=0,
             le=1000,
             description=(
-                "em-generalist: exponent of the data step (1 - t)^alpha, up to 2, larger trusts the measurement less; dps: scale "
-                "of the gradient, larger trusts it more."
+                "em-generalist: exponent of the data step (1 - t)^alpha, at most 2; larger trusts the measurement less. dps: scale of "
+                "the gradient; larger trusts the measurement more."
             ),
         ),
     ] = 0.3
@@ -188,8 +195,8 @@ class Restore(Settings):
             ge=1,
             le=64,
             description=(
-                "Posterior samples; above 1 the output is their mean (of denoise the estimate that they begin from), and their "
-                "standard deviation is written too, calibrated on the input's own sections."
+                "Posterior samples. With more than one the output is their mean (for denoise the estimate that they begin from), and "
+                "their standard deviation is written too, calibrated on the input's own sections."
             ),
         ),
     ] = 1
@@ -198,14 +205,14 @@ class Restore(Settings):
         Field(
             description=(
                 "Standard deviation of the measurement noise in grey values, or {gain, sigma, black} where it grows with "
-                "brightness: variance gain * (grey - black) + sigma^2. auto: one number, estimated from the input for denoise "
-                "and deblur; 0 for isotropic and superres, which keep what was measured with its noise. poisson: gain and sigma "
-                "are estimated. correlated: so they are for noise that neighbouring pixels share, as in fast scans; auto and poisson "
-                "take such noise for detail and leave it."
+                "brightness: variance gain * (grey - black) + sigma^2. auto: for denoise and deblur one number, estimated from the input; for "
+                "isotropic and superres 0, so that measured voxels keep their noise. poisson: gain and sigma are estimated from the "
+                "input. correlated: like poisson, for noise that is correlated between neighbouring pixels (fast scans); auto and "
+                "poisson would mistake such noise for detail and keep it."
             )
         ),
     ] = "auto"
-    psf: Annotated[Psf, Field(description="deblur only.")] = Psf()
+    psf: Annotated[Psf, Field(description="deblur only: the point spread function.")] = Psf()
     prior: Annotated[
         str,
         Field(
@@ -219,8 +226,8 @@ class Restore(Settings):
         Literal["auto", "float32", "bfloat16"],
         Field(
             description=(
-                "Of the networks; auto is bfloat16 on a GPU and float32 on a CPU. bfloat16 halves the time on CPUs that have "
-                "it (AVX-512 BF16, AMX)."
+                "Number format of the networks; auto is bfloat16 on a GPU and float32 on a CPU. bfloat16 halves the time on CPUs that "
+                "have it (AVX-512 BF16, AMX)."
             )
         ),
     ] = "auto"

@@ -10,14 +10,14 @@ import numpy as np
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.modes.mode import Planned
+from emgen.modes.observation import Planned
 from emgen.modes.sections import Sections
 from emgen.physics.acquisition import Acquisition, blurred_pixels, same_voxels
 from emgen.physics.noise_model import NoiseModel
 from emgen.physics.psf import Kernel, as_tuples, gaussian, read_kernel
 
 if TYPE_CHECKING:
-    from emgen.modes.trial import Trial
+    from emgen.modes.mode import Trial
     from emgen.physics.operators import Operator
     from emgen.volumes.grid import Grid
 

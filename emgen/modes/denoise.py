@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from emgen.geometry import Box
-from emgen.modes.mode import Observation, Planned
+from emgen.modes.observation import Observation, Planned
 from emgen.modes.sections import Sections
 from emgen.physics.acquisition import Acquisition, same_voxels
 from emgen.physics.noise_model import NoiseModel
@@ -14,7 +14,7 @@ from emgen.physics.noise_model import NoiseModel
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from emgen.modes.trial import Trial
+    from emgen.modes.mode import Trial
     from emgen.networks.runner import Networks
     from emgen.physics.operators import Operator
 

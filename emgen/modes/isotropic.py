@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from emgen.config.restore import NoiseSetting
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.modes.mode import Mode, Observation, Planned
+from emgen.modes.mode import Mode
+from emgen.modes.observation import Observation, Planned
 from emgen.networks.card import Task
 from emgen.physics.acquisition import (
     Acquisition,
@@ -22,7 +23,7 @@ from emgen.physics.noise_model import NoiseModel
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from emgen.modes.trial import Trial
+    from emgen.modes.mode import Trial
     from emgen.networks.runner import Networks
     from emgen.physics.operators import Operator
     from emgen.sampling.tiles import Plane

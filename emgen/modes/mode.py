@@ -8,23 +8,28 @@ have no torch: so torch, operators and networks are imported where they are used
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from emgen.config.restore import AUTO, LINEAR, NoiseSetting, Restore
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
+from emgen.modes.observation import Observation, Planned
 from emgen.networks.card import Task
 from emgen.physics.acquisition import Acquisition
 from emgen.physics.noise_model import NoiseModel
 from emgen.physics.psf import Kernel
 from emgen.sampling.sampler import Sampler, sampler
 
+Grey = npt.NDArray[Any]
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from emgen.modes.trial import Trial
     from emgen.networks.runner import Networks
     from emgen.physics.operators import Operator
     from emgen.sampling.tiles import Plane
@@ -41,59 +46,45 @@ SAID_ANYWAY = (("estimator", LINEAR), ("factor", 1))
 """Values without effect that are no mistake: they say what is done anyway."""
 
 
-class Planned(Protocol):
-    """What a story needs of a plan; `emgen.run.plan.Plan` is one."""
+class Known(NamedTuple):
+    """A problem whose answer is known.
 
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def noise_model(self) -> NoiseModel: ...
-    @property
-    def missing(self) -> tuple[int, ...]: ...
-    @property
-    def prior(self) -> dict[str, Any]: ...
-    @property
-    def estimator(self) -> dict[str, Any] | None: ...
+    Attributes:
+        y: what was measured again, float32.
+        truth: what to compare the restoration with.
+        noise_power: the mean square of the noise in `truth`, which no restoration can know.
+    """
+
+    y: npt.NDArray[np.float32]
+    truth: Grey
+    noise_power: float
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What was measured of one box of the output. Tensors are (z, y, x) in the prior's half range, on the device.
+class Trial:
+    """How a mode is tried.
 
     Attributes:
-        box: the output voxels to restore.
-        context: the same and, where sections are restored one by one, the sections on either side that networks see.
-        linear: linear interpolation of the measured voxels on `context`.
-        y: the measured voxels that `box` determines wholly.
-        y_context: those that `context` determines wholly.
-        sigma: deviation of white noise that hides as much tissue as the noise in y does: one number, or one for each
-            voxel of y.
-        noise: the noise model of the run, in grey values.
-        unit: grey values of a half range.
-        missing: numbers of the measured sections that hold no image.
-        device: where the tensors are.
+        mode: the same restoration on the volume of the trial.
+        noise: of what is measured again.
+        sections: to cut from the input, one behind the other.
+        side: pixels of a crop (sections, side, side).
+        box: of the output that is restored.
+        crops: the fewest and the most that are tried.
+        cost: voxels that are restored for one crop.
+        problems: makes problems of a crop, with random numbers.
+        compared: which voxels of the box are compared: an index of its sections.
     """
 
-    box: Box
-    context: Box
-    linear: Tensor
-    y: Tensor
-    y_context: Tensor
-    sigma: float | Tensor
+    mode: Mode
     noise: NoiseModel
-    unit: float
-    missing: tuple[int, ...]
-    device: str
-
-    @property
-    def mid_sigma(self) -> float:
-        """Deviation at mid-grey of white noise that hides as much tissue, in half ranges."""
-        return self.noise.sigma / self.unit
-
-    @property
-    def true_sigma(self) -> float:
-        """The noise's own deviation at mid-grey in half ranges: less than `mid_sigma` where neighbours share it."""
-        return self.noise.true_sigma / self.unit
+    sections: int
+    side: int
+    box: Box
+    crops: tuple[int, int]
+    cost: int
+    problems: Callable[[Grey, np.random.Generator], list[Known]]
+    compared: Any
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from emgen.errors import EmgenError
-from emgen.modes.mode import Mode, Observation, Planned
+from emgen.modes.mode import Mode
+from emgen.modes.observation import Observation, Planned
 from emgen.networks.card import Task
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 from emgen.config.restore import NoiseSetting
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.modes.mode import Planned
+from emgen.modes.observation import Planned
 from emgen.modes.sections import Sections
 from emgen.physics.acquisition import Acquisition, coarser_pixels
 from emgen.physics.noise_model import NoiseModel
 
 if TYPE_CHECKING:
-    from emgen.modes.trial import Trial
+    from emgen.modes.mode import Trial
     from emgen.physics.operators import Operator
 
 FACTORS = (2, 3, 4)

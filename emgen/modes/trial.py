@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from emgen.geometry import Box
-from emgen.modes.mode import Mode
+from emgen.modes.mode import Grey, Known, Mode, Trial
 from emgen.physics.noise_model import NoiseModel
 
 if TYPE_CHECKING:
@@ -33,49 +33,6 @@ SMALLEST_SIDE = 4, 8
 """Measured rows that a crop must have, across sections and within them, to say something."""
 EXTRA_NOISE = 0.7
 """Noise added to what is denoised, in parts of its own: the trial's is then 1.2 times as strong."""
-
-Grey = npt.NDArray[Any]
-
-
-class Known(NamedTuple):
-    """A problem whose answer is known.
-
-    Attributes:
-        y: what was measured again, float32.
-        truth: what to compare the restoration with.
-        noise_power: the mean square of the noise in `truth`, which no restoration can know.
-    """
-
-    y: npt.NDArray[np.float32]
-    truth: Grey
-    noise_power: float
-
-
-@dataclass(frozen=True)
-class Trial:
-    """How a mode is tried.
-
-    Attributes:
-        mode: the same restoration on the volume of the trial.
-        noise: of what is measured again.
-        sections: to cut from the input, one behind the other.
-        side: pixels of a crop (sections, side, side).
-        box: of the output that is restored.
-        crops: the fewest and the most that are tried.
-        cost: voxels that are restored for one crop.
-        problems: makes problems of a crop, with random numbers.
-        compared: which voxels of the box are compared: an index of its sections.
-    """
-
-    mode: Mode
-    noise: NoiseModel
-    sections: int
-    side: int
-    box: Box
-    crops: tuple[int, int]
-    cost: int
-    problems: Callable[[Grey, np.random.Generator], list[Known]]
-    compared: Any
 
 
 def across_sections(mode: Mode, noise: NoiseModel) -> Trial | None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 import torch
 
 from emgen.errors import EmgenError
+
+PROCESS = RLock()
+"""Held by the thread that decides how torch computes in this process."""
 
 
 @contextmanager
@@ -15,19 +19,21 @@ def fixed_arithmetic(precision: str = "auto") -> Iterator[None]:
     """One thread for every operation inside, and no TF32, which keeps ten bits of a number, where float32 is asked for.
 
     These are switches of the whole process. So this is entered by whoever owns it, before threads are started, and
-    left after they have ended; what was set before is set again.
+    left after they have ended; what was set before is set again. A second thread that enters, as those of dask do,
+    waits until the first has left. Whoever is inside must therefore not wait for such a thread.
 
     Args:
         precision: of the networks, `restore.precision`.
     """
-    threads, tf32 = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
-    torch.set_num_threads(1)
-    torch.backends.cudnn.allow_tf32 = tf32 and precision != "float32"
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.backends.cudnn.allow_tf32 = tf32
+    with PROCESS:
+        threads, tf32 = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
+        torch.set_num_threads(1)
+        torch.backends.cudnn.allow_tf32 = tf32 and precision != "float32"
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.backends.cudnn.allow_tf32 = tf32
 
 
 def refuse_missing_device(device: str) -> None:

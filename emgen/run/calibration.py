@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from emgen.geometry import Box
-from emgen.modes.trial import Known, Trial
+from emgen.modes.mode import Known, Trial
 from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
 from emgen.run.restore import Restorer, is_constant

@@ -60,7 +60,7 @@ def open_results(plan: Plan, number: int, path: Path) -> BlockStore:
 def restore_job(
     plan: Plan, number: int, path: Path, device: str, workers: int, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Restore the blocks of a job that have no result yet.
+    """Restore the blocks of a job that have no result yet; the others stay as they are.
 
     Args:
         plan: of the run.
@@ -71,7 +71,11 @@ def restore_job(
         log: is told of every block.
 
     Returns:
-        How many blocks were done before, now, and were empty.
+        How many "blocks" the job has, how many were "found" from an earlier start, how many were "empty", and how many
+        "voxels" were computed.
+
+    Raises:
+        EmgenError: the input or the weights changed, or hold what cannot be restored.
     """
     with fixed_arithmetic(plan.config.restore.precision):
         return _restore_job(plan, number, path, device, workers, log)

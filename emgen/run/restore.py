@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.modes.mode import Observation
+from emgen.modes.observation import Observation
 from emgen.networks.runner import Networks
 from emgen.physics.interpolation import linear
 from emgen.run.plan import Plan

@@ -37,9 +37,16 @@ def _logarithms() -> npt.NDArray[np.float64]:
 
 
 def schedule(steps: int) -> list[tuple[float, float, float]]:
-    """From noise to data in so many steps: for each the flow's time, a_s, and a_s after it, which is 1 after the last.
+    """From noise to data in so many steps.
 
-    The full 1000 or fewer, spread evenly; raises `ValueError` for another number.
+    Args:
+        steps: from 1 to 1000; fewer than 1000 are spread evenly over them.
+
+    Returns:
+        For each step the flow's time, a_s, and a_s after it, which is 1 after the last.
+
+    Raises:
+        ValueError: another number of steps.
     """
     if not 1 <= steps <= STEPS:
         raise ValueError(f"a diffusion has from 1 to {STEPS} steps, not {steps}")
@@ -55,9 +62,13 @@ def time(step: float) -> float:
 
 
 def step(t: Times) -> Tensor:
-    """The diffusion's step of every time, shape of t, float64 on the CPU.
+    """The diffusion's step of a time of the flow, which may lie between two.
 
-    It may lie between two; times beyond the first and the last step become these.
+    Args:
+        t: times in (0, 1); those beyond the first and the last step become these.
+
+    Returns:
+        Steps from 0 to 999, shape of t, float64 on the CPU.
     """
     times = torch.as_tensor(t, dtype=torch.float64, device="cpu").numpy()
     with np.errstate(divide="ignore"):
@@ -66,32 +77,27 @@ def step(t: Times) -> Tensor:
 
 
 def to_diffusion(x_t: Tensor, t: Times) -> Tensor:
-    """x_s of x_t (n, ...)."""
-    return x_t / _length(_beside(t, x_t))
+    """x_s, the diffusion's noisy data, of the flow's x_t (n, ...) at time t."""
+    return x_t / _length(_per_item(t, x_t))
 
 
 def to_flow(x_s: Tensor, t: Times) -> Tensor:
-    """x_t of x_s (n, ...)."""
-    return x_s * _length(_beside(t, x_s))
+    """x_t, the flow's noisy data, of the diffusion's x_s (n, ...) at time t."""
+    return x_s * _length(_per_item(t, x_s))
 
 
 def velocity(eps: Tensor, x_t: Tensor, t: Times) -> Tensor:
-    """The mean of x - eps given x_t (n, ...), where eps is that of the noise: (x_t - eps) / t.
+    """A network's noise as a velocity: the mean of x - eps given x_t (n, ...), which is (x_t - eps) / t.
 
     Before the time of the diffusion's last step eps is what it was there, where the same x_s is this
     other x_t: dividing by t itself would make nothing but noise of nearly equal numbers.
     """
-    t = _beside(t, x_t)
+    t = _per_item(t, x_t)
     later = t.clamp(min=time(STEPS - 1))
     return (x_t * (_length(later) / _length(t)) - eps) / later
 
 
-def noise(v: Tensor, x_t: Tensor, t: Times) -> Tensor:
-    """The mean of eps given x_t (n, ...), where v is that of x - eps."""
-    return x_t - _beside(t, x_t) * v
-
-
-def _beside(t: Times, x: Tensor) -> Tensor:
+def _per_item(t: Times, x: Tensor) -> Tensor:
     return torch.as_tensor(t, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
 
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from emgen.geometry import Box
+from emgen.sampling.compiled import Compiled
 
 MASK = 0xFFFFFFFF
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 ROUNDS = 10
 CHUNK = 1 << 16
-"""Counters worked on at a time: what fits a processor's cache. It does not change the numbers."""
+"""Counters worked on at a time on a CPU: what fits its cache. It does not change the numbers."""
+Key = int | Tensor
 
 
 def normal(
@@ -36,6 +39,19 @@ def normal(
             raise ValueError(f"the {name} must be from 0 to {MASK}, not {value}")
     if min(box.start) < 0 or max(box.stop) > MASK:
         raise ValueError(f"positions must be from 0 to {MASK}, not {box.start} to {box.stop}")
+    z, y, x = _counters(box, device)
+    if torch.device(device).type == "cpu":
+        noise = _in_slabs(z, y, x, step, (seed, sample))
+    else:
+        # filled on the device: copying a number there would wait for all work before it
+        key = [torch.full((), word, dtype=torch.int64, device=device) for word in (seed, sample)]
+        noise = _fused()(z, y, x, torch.full_like(key[0], step), *key)
+    first = box.start[2] % 4
+    return noise[:, :, first : first + box.shape[2]].contiguous()
+
+
+def _counters(box: Box, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
+    """Rising z, y and x // 4 of a box, of shapes that are broadcast to (z, y, x // 4)."""
     z, y, x = (
         torch.arange(a, b, device=device, dtype=torch.int64)
         for a, b in zip(
@@ -44,24 +60,35 @@ def normal(
             strict=True,
         )
     )
-    noise = torch.empty((len(z), len(y), 4 * len(x)), dtype=torch.float32, device=device)
+    return z[:, None, None], y[:, None], x
+
+
+def _in_slabs(z: Tensor, y: Tensor, x: Tensor, step: int, key: tuple[int, int]) -> Tensor:
+    """Noise (z, y, 4 * (x // 4)) of counters, a few sections at a time."""
+    noise = torch.empty((len(z), len(y), 4 * len(x)), dtype=torch.float32)
     slab = max(1, CHUNK // max(1, len(y) * len(x)))
     for k in range(0, len(z), slab):
-        counter = (
-            x,
-            y[:, None],
-            z[k : k + slab, None, None],
-            torch.tensor(step, device=device),
-        )
-        noise[k : k + slab] = box_muller(philox(counter, (seed, sample))).flatten(-2)
-    first = box.start[2] % 4
-    return noise[:, :, first : first + box.shape[2]].contiguous()
+        counter = (x, y, z[k : k + slab], torch.tensor(step))
+        noise[k : k + slab] = box_muller(philox(counter, key)).flatten(-2)
+    return noise
 
 
-def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
+def _at_once(z: Tensor, y: Tensor, x: Tensor, step: Tensor, seed: Tensor, sample: Tensor) -> Tensor:
+    """As `_in_slabs`, of int64 tensors only: compilers take plain numbers for 32 bits, or for constants."""
+    return box_muller(philox((x, y, z, step), (seed, sample))).flatten(-2)
+
+
+@cache
+def _fused() -> Compiled:
+    """`_at_once` as a single kernel."""
+    return Compiled(_at_once, "the noise", dynamic=True)
+
+
+def philox(counter: Sequence[Tensor], key: tuple[Key, Key]) -> tuple[Tensor, ...]:
     """Philox4x32-10: four words of counter to four random words, all int64 from 0 to 2^32 - 1.
 
     The words of the counter may have different shapes; they are broadcast against each other.
+    The key's are numbers, or tensors of no dimension.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key

@@ -61,10 +61,12 @@ def planes(
 
     def velocity(x: Tensor, t: float) -> Tensor:
         stack = x.permute(order)
-        whole = stack if tile is None else _padded(stack, tile)
-        size = (tile, tile) if tile is not None else (stack.shape[1], stack.shape[2])
-        blend = 0 if tile is None else overlap
-        result = _blended(network, whole, t, size, blend, batch, workers)
+        if tile is None:
+            result = _whole(network, stack, t, batch, workers)
+        else:
+            result = _blended(
+                network, _padded(stack, tile), t, (tile, tile), overlap, batch, workers
+            )
         return result[:, : stack.shape[1], : stack.shape[2]].permute(back).contiguous()
 
     return velocity
@@ -84,6 +86,12 @@ def origins(length: int, tile: int, overlap: int) -> list[int]:
     if length <= tile:
         return [0]
     return [*range(0, length - tile, tile - overlap), length - tile]
+
+
+def _whole(network: Velocity2d, stack: Tensor, t: float, batch: int, workers: int) -> Tensor:
+    """What the network makes of whole planes of a stack (n, height, width)."""
+    parts = stack[:, None].contiguous().split(tiles_per_call(batch, *stack.shape[1:]))
+    return torch.cat(list(in_threads(lambda part: network(part, t), parts, workers)))[:, 0]
 
 
 def _blended(

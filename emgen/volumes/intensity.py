@@ -13,13 +13,23 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-LOW, HIGH = 0.1, 99.9  # percentiles: robust against single bright or dead pixels
-FEWEST = 0.01  # share of the sampled voxels that must not be blank to speak for all
+LOW, HIGH = 0.1, 99.9  # percentiles of the grey values: robust against single bright or dead pixels
+MIN_TISSUE = (
+    0.01  # share of the sampled voxels that must not be blank: of fewer, blank ones are taken too
+)
+MIN_TISSUE_VARIANCE = (
+    0.1  # share of the variance that noise always leaves: an estimate of noise may be too high
+)
 
 
 @dataclass(frozen=True)
 class Intensity:
-    """The grey values that become -1 and +1; others lie outside, none is clipped."""
+    """A linear scale from grey values to the prior's range; values beyond its ends lie outside, none is clipped.
+
+    Attributes:
+        low: grey value that becomes -1.
+        high: grey value that becomes +1.
+    """
 
     low: float
     high: float
@@ -30,10 +40,13 @@ class Intensity:
 
     @classmethod
     def of(cls, samples: Iterable[npt.NDArray[Any]]) -> Intensity:
-        """From arrays (z, y, x) sampled all over a volume, where they are not `blank`.
+        """The scale of a volume: the 0.1 and 99.9 percentiles of its tissue.
+
+        Args:
+            samples: arrays (z, y, x) of grey values from all over the volume.
 
         Raises:
-            ValueError: not finite, or constant.
+            ValueError: the grey values are not finite, or constant.
         """
         values = tissue(samples)
         if not np.isfinite(values).all():
@@ -50,9 +63,14 @@ class Intensity:
         return cls(float(low), float(high))
 
     def without_noise(self, samples: Iterable[npt.NDArray[Any]], noise: float) -> Self:
-        """As it would be without noise of this standard deviation, which spreads the grey values around their mean.
+        """The scale as it would be without noise, which spreads the grey values around their mean.
 
-        A prior knows tissue at one contrast. At least a tenth of the variance is left to the tissue.
+        A prior knows tissue at one contrast. Both ends move towards the mean by the factor
+        sqrt(1 - noise^2 / variance), of which at least sqrt(0.1) is left.
+
+        Args:
+            samples: arrays (z, y, x) that this scale was made of.
+            noise: standard deviation of the noise in grey values.
         """
         if noise == 0:
             return self
@@ -60,12 +78,12 @@ class Intensity:
         mean, variance = float(values.mean()), float(values.var())
         if variance == 0:
             return self
-        share = max(0.1, 1 - noise**2 / variance) ** 0.5
+        share = max(MIN_TISSUE_VARIANCE, 1 - noise**2 / variance) ** 0.5
         return type(self)(mean + share * (self.low - mean), mean + share * (self.high - mean))
 
     @property
     def unit(self) -> float:
-        """Grey values per unit of the prior's range."""
+        """Grey values per half of the prior's range [-1, 1]."""
         return (self.high - self.low) / 2
 
     @property
@@ -74,11 +92,11 @@ class Intensity:
         return (self.high + self.low) / 2
 
     def encode(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Grey values to the prior's range."""
+        """Grey values of any type and shape in the prior's range, float32."""
         return ((stored.astype(np.float64) - self.low) / self.unit - 1).astype(np.float32)
 
     def decode(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Back to grey values, not rounded.
+        """Values in the prior's range as grey values, not rounded; `store` rounds them.
 
         `store(decode(encode(v)), v.dtype) == v` for integers up to 16 bits.
         """
@@ -86,27 +104,33 @@ class Intensity:
 
 
 def blank(sections: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Pixels (..., y, x) in squares of 3 x 3 that all have the least, or all the greatest, grey value of their section.
+    """Which pixels are padding or saturated, and so say nothing of tissue and its noise.
 
-    Black or white padding of aligned stacks, or saturated: they say nothing of tissue and its noise.
+    They lie in a square of 3 x 3 pixels that all have the least, or all the greatest, grey value of their section.
+
+    Args:
+        sections: grey values (..., y, x).
+
+    Returns:
+        An array of the same shape.
     """
     square = (*[1] * (sections.ndim - 2), 3, 3)
     least, greatest = (
         scipy.ndimage.grey_opening(sections == f(sections, axis=(-2, -1), keepdims=True), square)
         for f in (np.min, np.max)
     )
-    found: npt.NDArray[np.bool_] = least | greatest
-    return found
+    either: npt.NDArray[np.bool_] = least | greatest
+    return either
 
 
 def tissue(samples: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
-    """Grey values of samples (z, y, x) that are not blank, in one row; all of them where hardly any is not."""
+    """Grey values of samples (z, y, x) that are not `blank`, in one row; all of them where nearly all are."""
     sections = [np.atleast_2d(sample) for sample in samples]
-    seen = np.concatenate([each[~blank(each)] for each in sections])
-    few = seen.size < FEWEST * sum(each.size for each in sections)
-    if few or seen.min() == seen.max():
-        seen = np.concatenate([each.ravel() for each in sections])
-    return seen.astype(np.float64)
+    values = np.concatenate([section[~blank(section)] for section in sections])
+    few = values.size < MIN_TISSUE * sum(section.size for section in sections)
+    if few or values.min() == values.max():
+        values = np.concatenate([section.ravel() for section in sections])
+    return values.astype(np.float64)
 
 
 def store(grey: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

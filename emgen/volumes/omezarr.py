@@ -32,7 +32,13 @@ NANOMETRES = {
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution: its path in the group, voxel size and first voxel centre in nm."""
+    """One resolution of an image.
+
+    Attributes:
+        path: of its array in the group.
+        voxel: size of its voxels in nm.
+        translation: centre of its first voxel in nm (z, y, x).
+    """
 
     path: str
     voxel: VoxelSize
@@ -41,7 +47,13 @@ class Level:
 
 @dataclass(frozen=True)
 class Image:
-    """What the metadata of an image says: levels finest first, and which array axes are z, y, x."""
+    """What the metadata of an image says.
+
+    Attributes:
+        version: of OME-Zarr.
+        levels: finest first.
+        axes: names of the array's axes; the last three are z, y, x.
+    """
 
     version: str
     levels: tuple[Level, ...]
@@ -56,7 +68,14 @@ class Image:
 def level_of(
     path: str, voxel: VoxelSize, factors: Zyx, origin: Sequence[float] = (0.0, 0.0, 0.0)
 ) -> Level:
-    """The level that averages `factors` voxels of a level 0 with this voxel size and first voxel centre."""
+    """The level that averages voxels of level 0.
+
+    Args:
+        path: of its array.
+        voxel: size of level 0 voxels in nm.
+        factors: averaged voxels (z, y, x).
+        origin: centre of the first voxel of level 0 in nm (z, y, x).
+    """
     first = tuple(o + (f - 1) / 2 * size for o, f, size in zip(origin, factors, voxel, strict=True))
     return Level(path, voxel.scaled(factors), (first[0], first[1], first[2]))
 
@@ -80,31 +99,12 @@ def write(
     multiscale: Json = {
         "name": name,
         "axes": [{"name": a, "type": "space", "unit": "nanometer"} for a in "zyx"],
-        "datasets": [
-            {
-                "path": level.path,
-                "coordinateTransformations": [
-                    {"type": "scale", "scale": list(level.voxel)},
-                    {"type": "translation", "translation": list(level.translation)},
-                ],
-            }
-            for level in levels
-        ],
+        "datasets": [_dataset(level) for level in levels],
         "type": "mode" if label else "mean",
     }
     body: Json = {"multiscales": [multiscale]}
     if window is not None:
-        body["omero"] = {
-            "channels": [
-                {
-                    "active": True,
-                    "color": "FFFFFF",
-                    "label": name,
-                    "window": dict(zip(("min", "start", "end", "max"), window, strict=True)),
-                }
-            ],
-            "rdefs": {"model": "greyscale"},
-        }
+        body["omero"] = _display(name, window)
     if label:
         body["image-label"] = {}
     if version == "0.5":
@@ -115,8 +115,33 @@ def write(
     return body
 
 
+def _dataset(level: Level) -> Json:
+    return {
+        "path": level.path,
+        "coordinateTransformations": [
+            {"type": "scale", "scale": list(level.voxel)},
+            {"type": "translation", "translation": list(level.translation)},
+        ],
+    }
+
+
+def _display(name: str, window: tuple[float, float, float, float]) -> Json:
+    """How viewers show it: one grey channel with this window."""
+    channel = {
+        "active": True,
+        "color": "FFFFFF",
+        "label": name,
+        "window": dict(zip(("min", "start", "end", "max"), window, strict=True)),
+    }
+    return {"channels": [channel], "rdefs": {"model": "greyscale"}}
+
+
 def read(attributes: Json, where: str) -> Image:
     """What the group attributes of an image say.
+
+    Args:
+        attributes: of the group, as JSON.
+        where: its path, for messages.
 
     Raises:
         ValueError: not an OME-Zarr image, no z, y, x at the end of the axes, or no scale.
@@ -141,17 +166,17 @@ def read(attributes: Json, where: str) -> Image:
 
 def _level(dataset: Json, whole: list[Json], nm: list[float], where: str) -> Level:
     scale, translation = [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]
-    found = False
+    scaled = False
     for transformation in [*dataset.get("coordinateTransformations", []), *whole]:
         if transformation["type"] == "scale":
             factors = transformation["scale"][-3:]
             scale = [s * f for s, f in zip(scale, factors, strict=True)]
             translation = [t * f for t, f in zip(translation, factors, strict=True)]
-            found = True
+            scaled = True
         elif transformation["type"] == "translation":
             shifts = transformation["translation"][-3:]
             translation = [t + d for t, d in zip(translation, shifts, strict=True)]
-    if not found:
+    if not scaled:
         raise ValueError(
             f"{where}, level {dataset['path']}: no scale, so the voxel size is unknown"
         )

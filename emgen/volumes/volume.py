@@ -11,7 +11,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -146,23 +147,19 @@ class Volume:
             )
         levels = [omezarr.level_of(str(i), voxel, f, origin) for i, f in enumerate(factors)]
         name = where.name.removesuffix(".zarr").removesuffix(".ome")
-        metadata = omezarr.write(name, levels, ngff, window, label)
-        partial = where.with_name(f".{where.name}.{os.getpid()}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        metadata = omezarr.write(name, levels, ngff, window, label) | (attributes or {})
         try:
-            group = zarr.open_group(
-                str(partial),
-                mode="w",
-                zarr_format=3 if ngff == "0.5" else 2,
-                attributes={**metadata, **(attributes or {})},
-            )
-            for level, factor in zip(levels, factors, strict=True):
-                size = [-(-n // f) for n, f in zip(shape, factor, strict=True)]
-                _create_array(group, level.path, size, np.dtype(dtype), ngff, chunk, shard)
-            # a volume is there whole or not at all
-            partial.rename(where)
+            with _whole_or_not_at_all(where) as partial:
+                group = zarr.open_group(
+                    str(partial),
+                    mode="w",
+                    zarr_format=3 if ngff == "0.5" else 2,
+                    attributes=metadata,
+                )
+                for level, factor in zip(levels, factors, strict=True):
+                    size = [-(-n // f) for n, f in zip(shape, factor, strict=True)]
+                    _create_array(group, level.path, size, np.dtype(dtype), ngff, chunk, shard)
         except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
             raise EmgenError(f"{where} cannot be created: {error.strerror or error}") from error
         return cls.open(where, mode="r+")
 
@@ -225,6 +222,19 @@ def _open_group(where: str, mode: Literal["r", "r+"]) -> zarr.Group:
             f"{where} cannot be opened as OME-Zarr ({type(error).__name__}: {error}); "
             "other formats: `emgen import` makes an OME-Zarr of TIFF, MRC, HDF5, N5 and precomputed"
         ) from None
+
+
+@contextmanager
+def _whole_or_not_at_all(where: Path) -> Iterator[Path]:
+    """A hidden folder beside a path, renamed to it at the end, or removed where that is not reached."""
+    partial = where.with_name(f".{where.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        yield partial
+        partial.rename(where)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def blosc() -> BloscCodec:

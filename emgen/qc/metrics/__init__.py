@@ -1,24 +1,17 @@
-"""The metrics, in the order of the report. A new one is a file of this package and a line here."""
+"""The metrics, in the order of the report. A new one is a file of this package and a word here."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-from emgen.qc.metrics.consistency import Consistency
-from emgen.qc.metrics.fsc import Fsc
-from emgen.qc.metrics.image import Image
 from emgen.qc.metrics.metric import Metric
-from emgen.qc.metrics.seams import Seams
-from emgen.qc.metrics.segmentation import Segmentation
-from emgen.qc.metrics.uncertainty import Uncertainty
 
-METRICS: tuple[Metric[Any], ...] = (
-    Image(),
-    Fsc(),
-    Segmentation(),
-    Seams(),
-    Consistency(),
-    Uncertainty(),
+NAMES = ("image", "fsc", "segmentation", "seams", "consistency", "uncertainty")
+"""Modules of this package; `METRIC` of a module is the metric."""
+
+METRICS: tuple[Metric[Any], ...] = tuple(
+    import_module(f"{__name__}.{name}").METRIC for name in NAMES
 )
 
 

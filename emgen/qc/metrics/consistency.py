@@ -281,3 +281,6 @@ def _against_noise(value: float, noise: float) -> Check:
         reason=f"Degraded again, the result differs from the input by {value:.2g} times the "
         f"input's noise ({noise:.3g} grey values){end}",
     )
+
+
+METRIC = Consistency()

@@ -234,3 +234,6 @@ def _resolution_row(label: str, resolutions: list[Resolved]) -> Row:
     ]
     periods = [math.inf if r.nm is None else r.nm for r in resolutions]
     return row(label, periods, "", "nm", texts=texts)
+
+
+METRIC = Fsc()

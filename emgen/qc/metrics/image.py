@@ -198,3 +198,6 @@ def _gain(name: str, gain: float, limits: tuple[float, float], unit: str, reason
 def _mean_ssim(volume: ImageOf, planes: tuple[Plane, ...]) -> float | None:
     values = [value for plane in planes if (value := volume.ssim[plane]) is not None]
     return sum(values) / len(values) if values else None
+
+
+METRIC = Image()

@@ -1,4 +1,4 @@
-"""What a metric is. A metric is one file of this package and one line in its list (`__init__.py`).
+"""What a metric is. A metric is one file of this package, `METRIC` in it, and one word in the package's list.
 
 The workflow makes a rule of every metric: it measures into `qc/<name>.json`, which is then judged into
 `qc/summary.json` and shown in `report.html`.

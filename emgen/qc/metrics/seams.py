@@ -119,13 +119,22 @@ class Seams(Metric[SeamsFigures]):
             return Panel(self.title, (Paragraph(SINGLE_BLOCK),))
         from emgen.qc.report import charts
 
+        profiles = {
+            axis: charts.FoldedSteps(
+                figures.figures.restored[axis].profile,
+                figures.figures.interpolated[axis].profile,
+                figures.halo[AXES.index(axis)],
+            )
+            for axis in figures.faced
+        }
+
         along_z = " Along z, interpolation has steps at measured sections only."
         start, stop = (", ".join(map(str, corner)) for corner in (figures.start, figures.stop))
         return Panel(
             self.title,
             (
                 Picture(
-                    charts.seams(figures, page.baseline),
+                    charts.seams(profiles, page.baseline),
                     "Steps between neighbouring planes, averaged over whole block faces and folded by their place in a "
                     f"block of {times(figures.block)} voxels. Dotted lines: the block face and the ends of the halo "
                     f"({', '.join(map(str, figures.halo))} voxels), where blocks that do not fit together would leave a "
@@ -198,3 +207,6 @@ def _row(axis: Axis, pair: Pair[dict[Axis, Seam]]) -> Row:
     numbers = (seam.score, control.score, seam.chance, seam.relative)
     cells = [Cell("none" if value is None else f"{value:.2f}") for value in numbers]
     return Row(axis, (*cells, Cell("", verdict=seam.verdict)))
+
+
+METRIC = Seams()

@@ -266,3 +266,6 @@ def _gallery(page: Page) -> Gallery:
         f"in each volume; the colour is that of the {owner} object a segment covers most, grey where there is none. "
         "A line within one colour is a split; a colour beyond its object is a merger.",
     )
+
+
+METRIC = Segmentation()

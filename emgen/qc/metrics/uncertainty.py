@@ -143,3 +143,6 @@ def _coverage(coverage: dict[str, float] | None) -> str:
         "voxels; Student's t with one degree of freedom fewer than samples would be right (61, 86 and 94 % for four), "
         "and the reference has noise that no sample knows."
     )
+
+
+METRIC = Uncertainty()

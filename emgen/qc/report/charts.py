@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from emgen.qc.axes import AXES
+from emgen.qc.axes import Axis
 from emgen.qc.curves import Curve
 from emgen.qc.fourier import Sector
-from emgen.qc.metrics.seams import SeamsFigures
 
 Curves = Mapping[Sector, Curve]
 Styled = list[tuple[Curve, dict[str, Any]]]
@@ -149,28 +148,42 @@ def periods(nyquist: float) -> list[float]:
     return [float(f"{1000 / frequency:.3g}") for frequency in shown]
 
 
+class FoldedSteps(NamedTuple):
+    """Steps between neighbouring planes by their place in a block, counted from its face, along one axis.
+
+    Attributes:
+        restored: of the result, over the usual step.
+        baseline: of what it is compared with, which has no blocks.
+        halo: of the blocks, in voxels.
+    """
+
+    restored: Sequence[float]
+    baseline: Sequence[float]
+    halo: int
+
+
 @matplotlib.rc_context(STYLE)
-def seams(figures: SeamsFigures, baseline: str) -> Markup:
+def seams(profiles: Mapping[Axis, FoldedSteps], baseline: str) -> Markup:
     """Steps folded by their place in a block, along every axis that has block faces.
 
     Args:
-        figures: of the result and of what it is compared with.
-        baseline: name of the latter.
+        profiles: of each of these axes.
+        baseline: name of what the result is compared with.
     """
     figure = _figure(9.6, 2.6)
-    for column, axis in enumerate(figures.faced):
-        axes = figure.add_subplot(1, len(figures.faced), column + 1)
-        reach = figures.halo[AXES.index(axis)]
+    for column, (axis, steps) in enumerate(profiles.items()):
+        axes = figure.add_subplot(1, len(profiles), column + 1)
+        reach = steps.halo
         for place in sorted({-reach, 0, reach}):
             axes.axvline(place, color=QUIET, linewidth=0.8, linestyle=(0, (1, 2)))
-        for seam, label, colour, width in (
-            (figures.figures.interpolated[axis], f"{baseline} (no blocks)", INTERPOLATED, 1.0),
-            (figures.figures.restored[axis], "restored", RESTORED, 1.4),
+        for profile, label, colour, width in (
+            (steps.baseline, f"{baseline} (no blocks)", INTERPOLATED, 1.0),
+            (steps.restored, "restored", RESTORED, 1.4),
         ):
-            half = len(seam.profile) // 2
+            half = len(profile) // 2
             axes.plot(
-                np.arange(len(seam.profile)) - half,
-                np.roll(seam.profile, half),
+                np.arange(len(profile)) - half,
+                np.roll(profile, half),
                 label=label,
                 color=colour,
                 linewidth=width,

@@ -1,0 +1,67 @@
+"""What a mode looks at: the measurement of one box, and what a plan decided about the whole volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from emgen.geometry import Box
+from emgen.physics.noise_model import NoiseModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Planned(Protocol):
+    """What a story needs of a plan; `emgen.run.plan.Plan` is one."""
+
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def noise_model(self) -> NoiseModel: ...
+    @property
+    def missing(self) -> tuple[int, ...]: ...
+    @property
+    def prior(self) -> dict[str, Any]: ...
+    @property
+    def estimator(self) -> dict[str, Any] | None: ...
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was measured of one box of the output. Tensors are (z, y, x) in the prior's half range, on the device.
+
+    Attributes:
+        box: the output voxels to restore.
+        context: the same and, where sections are restored one by one, the sections on either side that networks see.
+        linear: linear interpolation of the measured voxels on `context`.
+        y: the measured voxels that `box` determines wholly.
+        y_context: those that `context` determines wholly.
+        sigma: deviation of white noise that hides as much tissue as the noise in y does: one number, or one for each
+            voxel of y.
+        noise: the noise model of the run, in grey values.
+        unit: grey values of a half range.
+        missing: numbers of the measured sections that hold no image.
+        device: where the tensors are.
+    """
+
+    box: Box
+    context: Box
+    linear: Tensor
+    y: Tensor
+    y_context: Tensor
+    sigma: float | Tensor
+    noise: NoiseModel
+    unit: float
+    missing: tuple[int, ...]
+    device: str
+
+    @property
+    def mid_sigma(self) -> float:
+        """Deviation at mid-grey of white noise that hides as much tissue, in half ranges."""
+        return self.noise.sigma / self.unit
+
+    @property
+    def true_sigma(self) -> float:
+        """The noise's own deviation at mid-grey in half ranges: less than `mid_sigma` where neighbours share it."""
+        return self.noise.true_sigma / self.unit
