@@ -21,6 +21,7 @@ from emgen.training import patches
 from emgen.training.loop import train
 from emgen.training.recipe import Patches, Recipe, SourceRecipe, read
 from emgen.training.tasks import axial
+from emgen.training.tasks.estimator import relative_loss
 from emgen.training.tasks.settings import AxialSettings
 from emgen.training.tasks.task import open_task
 from emgen.training.training_volume import TrainingVolume
@@ -135,9 +136,9 @@ class TestLearning:
         A = Mean(tuple(truth.shape), 4)
         inputs = axial.degraded(truth, A, 0.0, (), np.random.default_rng(0))
         planes = truth.transpose(0, 1)[:, None]
-        loss = axial.loss(lambda x, t: x[:, 22:23], inputs, planes, torch.ones(44))
+        loss = relative_loss(lambda x, t: x[:, 22:23], inputs, planes, torch.ones(44))
         assert float(loss) == pytest.approx(1, rel=1e-3)
-        assert float(axial.loss(lambda x, t: planes, inputs, planes, torch.ones(44))) == 0
+        assert float(relative_loss(lambda x, t: planes, inputs, planes, torch.ones(44))) == 0
 
     def test_a_batch_follows_from_seed_and_step_and_number(self, tmp_path):
         recipe = small_recipe(tmp_path)
