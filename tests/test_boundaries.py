@@ -27,6 +27,7 @@ HOMES = {
         "sampling",
         "modes",
         "run.restore",
+        "run.tensors",
         "run.job",
         "run.fit_psf",
         "run.calibration",

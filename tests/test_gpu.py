@@ -7,9 +7,16 @@ import torch
 from emgen.arrays import deblur, denoise, isotropic, superres
 from emgen.geometry import Box
 from emgen.networks.batches import Batches, Memory
+from emgen.networks.runner import CompiledUNet
+from emgen.run.restore import Restorer
 from emgen.sampling import philox as noise
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    # torch's compiler imports modules of its own that warn of themselves
+    pytest.mark.filterwarnings("ignore:.*torch:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch:FutureWarning"),
+]
 
 # grey values of 256: sums in another order; and eight bits of mantissa
 TOLERANCE = {"float32": 0.25, "bfloat16": 3.0}
@@ -62,3 +69,20 @@ def test_spread_and_blind_blur_are_found_there_too(fib25):
     found = denoise(y, 12.0, samples=2, device="cuda:0")
     assert found.std is not None and np.isfinite(found.std).all() and (found.std > 0).any()
     assert np.isfinite(deblur(y, "blind", device="cuda:0").mean).all()
+
+
+def test_noise_is_a_compiled_kernel():
+    noise.normal(0, 0, 0, Box.whole((8, 16, 24)), "cuda")
+    assert not noise._rows().failed
+
+
+def test_compiled_networks_give_the_same_voxels(fib25):
+    plan = isotropic(fib25[:24:4], 4, device="cuda:0").plan
+    box, results = Box.whole(plan.shape), {}
+    for compiled in (False, True):
+        restorer = Restorer(plan, "cuda:0", compiled=compiled)
+        results[compiled] = restorer.block(box, fib25[:24:4])["mean"].astype(float)
+    assert isinstance(restorer.networks.prior[0].unet, CompiledUNet)
+    assert not restorer.networks.prior[0].unet.program.failed
+    off = np.abs(results[True] - results[False])
+    assert off.max() <= 2 and off.mean() < 0.1

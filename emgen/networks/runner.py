@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from emgen.errors import EmgenError
 from emgen.networks.batches import Batches, Memory
@@ -20,6 +20,7 @@ from emgen.networks.card import Card
 from emgen.networks.checkpoint import load, load_estimator
 from emgen.networks.estimator import Estimator, context_stack
 from emgen.networks.prior import Prior
+from emgen.sampling.compiled import Compiled
 from emgen.sampling.problem import Velocity
 from emgen.sampling.tiles import Plane, in_threads, planes, tiles_per_call
 
@@ -29,6 +30,27 @@ ALL_PLANES = 1 << 20
 """More than there are: on a GPU `emgen.networks.batches` divides them."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Trained = TypeVar("Trained", Prior, Estimator)
+
+
+class CompiledUNet(nn.Module):
+    """A U-Net compiled for stacks of any number of planes.
+
+    It runs as it is written for a single plane, by which `emgen.networks.batches` measures memory, and where gradients
+    are kept.
+    """
+
+    def __init__(self, unet: nn.Module, name: str) -> None:
+        super().__init__()
+        self.unet, self.program = unet, Compiled(unet, name)
+
+    def forward(self, x: Tensor, t: Tensor) -> Any:
+        """`unet(x, t)` of folded planes x (n, channels, h, w) at times t (n,)."""
+        if len(x) == 1 or torch.is_grad_enabled():
+            return self.unet(x, t)
+        for tensor in (x, t):
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        return self.program(x, t)
 
 
 @dataclass(frozen=True)
@@ -41,6 +63,8 @@ class Networks:
         device: "cpu" or a CUDA device.
         workers: threads that share planes on a CPU.
         precision: of the networks; "auto" is bfloat16 on a GPU and float32 on a CPU.
+        compiled: whether the networks are compiled, see `emgen.sampling.compiled`. Takes seconds at a start, and pays
+            where many blocks follow.
     """
 
     planned_prior: dict[str, Any]
@@ -48,6 +72,7 @@ class Networks:
     device: str = "cpu"
     workers: int = 1
     precision: Precision = "auto"
+    compiled: bool = False
 
     @cached_property
     def prior(self) -> tuple[Prior, Card]:
@@ -58,7 +83,7 @@ class Networks:
         """
         network, card = load(self.planned_prior["weights"])
         _refuse_changed(card, self.planned_prior)
-        return network.to(self.device).requires_grad_(False), card
+        return self._ready(network, card), card
 
     @cached_property
     def estimator(self) -> tuple[Estimator, Card] | None:
@@ -71,7 +96,7 @@ class Networks:
             return None
         network, card = load_estimator(self.planned_estimator["weights"])
         _refuse_changed(card, self.planned_estimator)
-        return network.to(self.device).requires_grad_(False), card
+        return self._ready(network, card), card
 
     @property
     def faintest_noise(self) -> float:
@@ -120,6 +145,13 @@ class Networks:
         inputs = context_stack(start, density, network.context, selected)
         parts = inputs.split(tiles_per_call(batch, *inputs.shape[2:]))
         return torch.cat(list(in_threads(call, parts, workers)))[:, 0].transpose(0, 1)
+
+    def _ready(self, network: Trained, card: Card) -> Trained:
+        """A network on the device, of which no gradient is asked, its U-Net compiled where that was wished."""
+        network = network.to(self.device).requires_grad_(False)
+        if self.compiled:
+            network.unet = CompiledUNet(network.unet, card.name)
+        return network
 
     @property
     def _on_gpu(self) -> bool:

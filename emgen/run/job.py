@@ -23,6 +23,9 @@ from emgen.run.restore import Restorer
 from emgen.volumes.blocks import BlockStore
 from emgen.volumes.volume import Volume
 
+COMPILED_FROM = 32
+"""Blocks of a job on a GPU from which compiling the networks takes less time than it saves (benchmarks/gpu.md)."""
+
 
 @contextmanager
 def claimed_device() -> Iterator[str]:
@@ -85,8 +88,9 @@ def _restore_job(
     plan: Plan, number: int, path: Path, device: str, workers: int, log: Callable[[str], None]
 ) -> dict[str, Any]:
     results, measured = open_results(plan, number, path), Volume.open(plan.config.input.volume)
-    restorer = Restorer(plan, device, workers)
-    facts = {"blocks": len(plan.grid.job(number)), "found": 0, "empty": 0, "voxels": 0}
+    blocks = len(plan.grid.job(number))
+    restorer = Restorer(plan, device, workers, device != "cpu" and blocks >= COMPILED_FROM)
+    facts = {"blocks": blocks, "found": 0, "empty": 0, "voxels": 0}
     missing = []
     for place, index in enumerate(plan.grid.job(number)):
         if results.done(place):

@@ -15,12 +15,11 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.modes.observation import Observation
 from emgen.networks.runner import Networks
-from emgen.physics.interpolation import linear
+from emgen.run import tensors
 from emgen.run.plan import Plan
 from emgen.sampling import philox
 from emgen.sampling.posterior_mean import posterior_mean_one_call
 from emgen.sampling.problem import Problem
-from emgen.volumes.intensity import store
 from emgen.volumes.measured import Measured
 
 Fields = dict[str, npt.NDArray[Any]]
@@ -35,18 +34,22 @@ class Restorer:
         plan: of the run.
         device: "cpu" or a CUDA device.
         workers: threads that share the planes of a block on a CPU.
+        compiled: whether the networks are compiled, see `emgen.networks.runner`.
     """
 
     plan: Plan
     device: str = "cpu"
     workers: int = 1
+    compiled: bool = False
 
     @cached_property
     def networks(self) -> Networks:
         """The networks of the plan."""
         plan = self.plan
         precision = plan.config.restore.precision
-        return Networks(plan.prior, plan.estimator, self.device, self.workers, precision)
+        return Networks(
+            plan.prior, plan.estimator, self.device, self.workers, precision, self.compiled
+        )
 
     def fetch(self, outer: Box, measured: Measured) -> npt.NDArray[Any]:
         """The measured voxels that the outer box of a block is restored from, missing sections filled."""
@@ -87,34 +90,30 @@ class Restorer:
             raise EmgenError(
                 f"measured voxels {read_box.start} to {read_box.stop} hold NaN or infinite values; mend the input"
             )
-        context = plan.context_box(box)
-        grey = linear(measured.astype(np.float32), read_box, context, plan.scale, plan.centre)
+        voxels, context = tensors.upload(measured, self.device), plan.context_box(box)
+        grey = tensors.linear(voxels, read_box, context, plan.scale, plan.centre)
         if self.is_empty(box, measured):
-            inside = box.relative_to(context).slices
-            return self._fields(grey[inside], np.zeros(box.shape, np.float32))
-        observation = self._observe(box, grey, measured)
+            inside = grey[box.relative_to(context).slices]
+            return self._fields(inside, torch.zeros_like(inside))
+        observation = self._observe(box, grey, voxels)
         estimate = plan.mode.estimate(observation, self.networks)
         mean, std = self._posterior(observation, estimate)
-        decoded = plan.intensity.decode(mean.cpu().numpy())
-        return self._fields(decoded, std.cpu().numpy() * plan.intensity.unit)
+        return self._fields(tensors.decode(mean, plan.intensity), std * plan.intensity.unit)
 
-    def _observe(
-        self, box: Box, grey: npt.NDArray[np.float32], measured: npt.NDArray[Any]
-    ) -> Observation:
+    def _observe(self, box: Box, grey: Tensor, voxels: Tensor) -> Observation:
         """What was measured of a box, in half ranges.
 
         Args:
             box: of the output.
             grey: linear interpolation on its context box, in grey values.
-            measured: stored voxels of its read box, missing sections filled.
+            voxels: stored ones of its read box, missing sections filled.
         """
         plan, context = self.plan, self.plan.context_box(box)
-        y, y_context = (self._measured(part, box, measured) for part in (box, context))
-        linear = torch.from_numpy(plan.intensity.encode(grey)).to(self.device)
+        y, y_context = (self._measured(part, box, voxels) for part in (box, context))
         return Observation(
             box=box,
             context=context,
-            linear=linear,
+            linear=tensors.encode(grey, plan.intensity),
             y=y,
             y_context=y_context,
             sigma=self._sigma(y),
@@ -124,12 +123,12 @@ class Restorer:
             device=self.device,
         )
 
-    def _measured(self, part: Box, box: Box, measured: npt.NDArray[Any]) -> Tensor:
+    def _measured(self, part: Box, box: Box, voxels: Tensor) -> Tensor:
         """The measured voxels that a part of the context box determines wholly, in half ranges."""
         plan = self.plan
         footprint = plan.mode.acquisition.footprint(part, plan.shape)
-        voxels = measured[footprint.relative_to(plan.read_box(box)).slices]
-        return torch.from_numpy(plan.intensity.encode(voxels)).to(self.device)
+        inside = voxels[footprint.relative_to(plan.read_box(box)).slices]
+        return tensors.encode(inside, plan.intensity)
 
     def _sigma(self, y: Tensor) -> float | Tensor:
         """Deviation of y's noise in half ranges: one number, or that of the clean grey value at each voxel."""
@@ -173,10 +172,10 @@ class Restorer:
         )
         return mode.sampler.solve(problem)
 
-    def _fields(self, grey: npt.NDArray[Any], std: npt.NDArray[Any]) -> Fields:
+    def _fields(self, grey: Tensor, std: Tensor) -> Fields:
         # the mean comes last: a block is done when it is there
-        spread: Fields = {"std": std} if self.plan.several_samples else {}
-        return {**spread, "mean": store(grey, self.plan.dtype)}
+        spread: Fields = {"std": std.cpu().numpy()} if self.plan.several_samples else {}
+        return {**spread, "mean": tensors.download(grey, self.plan.dtype)}
 
 
 def is_constant(voxels: npt.NDArray[Any]) -> bool:

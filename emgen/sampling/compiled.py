@@ -27,23 +27,27 @@ class Compiled:
     Attributes:
         function: of positional arguments.
         name: of the function, for the log.
-        dynamic: whether one program serves all shapes; else a program for the first shape and one for all that follow.
+        dynamic: whether one program serves all shapes; else there is one for the first shape and one for all that follow.
+        failed: whether it runs as it is written.
     """
 
     def __init__(
         self, function: Callable[..., Tensor], name: str, *, dynamic: bool | None = None
     ) -> None:
-        self.function, self.name = function, name
-        self.call: Callable[..., Tensor] = torch.compile(function, dynamic=dynamic)
+        self.function, self.name, self.dynamic = function, name, dynamic
+        self.program: Callable[..., Tensor] | None = None
+        self.failed = False
 
     def __call__(self, *arguments: Any) -> Tensor:
-        if self.call is self.function:
+        if self.failed:
             return self.function(*arguments)
         try:
-            return self.call(*arguments)
+            if self.program is None:
+                self.program = torch.compile(self.function, dynamic=self.dynamic)
+            return self.program(*arguments)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # compilers fail in ways of their own; what the function itself raises it raises again
+        except Exception as error:  # compilers fail in ways of their own; a fault of the function itself shows again below
             self._fall_back(error)
             return self.function(*arguments)
 
@@ -55,4 +59,4 @@ class Compiled:
             type(error).__name__,
             reason,
         )
-        self.call = self.function
+        self.failed = True

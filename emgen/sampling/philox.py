@@ -39,19 +39,6 @@ def normal(
             raise ValueError(f"the {name} must be from 0 to {MASK}, not {value}")
     if min(box.start) < 0 or max(box.stop) > MASK:
         raise ValueError(f"positions must be from 0 to {MASK}, not {box.start} to {box.stop}")
-    z, y, x = _counters(box, device)
-    if torch.device(device).type == "cpu":
-        noise = _in_slabs(z, y, x, step, (seed, sample))
-    else:
-        # filled on the device: copying a number there would wait for all work before it
-        key = [torch.full((), word, dtype=torch.int64, device=device) for word in (seed, sample)]
-        noise = _fused()(z, y, x, torch.full_like(key[0], step), *key)
-    first = box.start[2] % 4
-    return noise[:, :, first : first + box.shape[2]].contiguous()
-
-
-def _counters(box: Box, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
-    """Rising z, y and x // 4 of a box, of shapes that are broadcast to (z, y, x // 4)."""
     z, y, x = (
         torch.arange(a, b, device=device, dtype=torch.int64)
         for a, b in zip(
@@ -60,28 +47,40 @@ def _counters(box: Box, device: torch.device | str) -> tuple[Tensor, Tensor, Ten
             strict=True,
         )
     )
-    return z[:, None, None], y[:, None], x
+    on_cpu = torch.device(device).type == "cpu"
+    noise = (_in_slabs if on_cpu else _at_once)(z, y, x, step, (seed, sample))
+    first = box.start[2] % 4
+    return noise[:, :, first : first + box.shape[2]].contiguous()
 
 
 def _in_slabs(z: Tensor, y: Tensor, x: Tensor, step: int, key: tuple[int, int]) -> Tensor:
-    """Noise (z, y, 4 * (x // 4)) of counters, a few sections at a time."""
+    """Noise (z, y, 4 * x) of counters, a few sections at a time."""
     noise = torch.empty((len(z), len(y), 4 * len(x)), dtype=torch.float32)
     slab = max(1, CHUNK // max(1, len(y) * len(x)))
     for k in range(0, len(z), slab):
-        counter = (x, y, z[k : k + slab], torch.tensor(step))
+        counter = (x, y[:, None], z[k : k + slab, None, None], torch.tensor(step))
         noise[k : k + slab] = box_muller(philox(counter, key)).flatten(-2)
     return noise
 
 
-def _at_once(z: Tensor, y: Tensor, x: Tensor, step: Tensor, seed: Tensor, sample: Tensor) -> Tensor:
-    """As `_in_slabs`, of int64 tensors only: compilers take plain numbers for 32 bits, or for constants."""
+def _at_once(z: Tensor, y: Tensor, x: Tensor, step: int, key: tuple[int, int]) -> Tensor:
+    """The same as one compiled kernel, which makes each row of x from its z and y."""
+    rows = [part.reshape(-1, 1) for part in torch.meshgrid(z, y, indexing="ij")]
+    # filled there: a number that is copied to a GPU waits for all work before it
+    numbers = [torch.full((), n, dtype=torch.int64, device=x.device) for n in (step, *key)]
+    return _rows()(*rows, x, *numbers).view(len(z), len(y), 4 * len(x))
+
+
+def _noise_of_rows(
+    z: Tensor, y: Tensor, x: Tensor, step: Tensor, seed: Tensor, sample: Tensor
+) -> Tensor:
+    """Noise (rows, 4 * x). All are int64 tensors: compilers take plain numbers for 32 bits, or for constants."""
     return box_muller(philox((x, y, z, step), (seed, sample))).flatten(-2)
 
 
 @cache
-def _fused() -> Compiled:
-    """`_at_once` as a single kernel."""
-    return Compiled(_at_once, "the noise", dynamic=True)
+def _rows() -> Compiled:
+    return Compiled(_noise_of_rows, "the noise", dynamic=True)
 
 
 def philox(counter: Sequence[Tensor], key: tuple[Key, Key]) -> tuple[Tensor, ...]:
