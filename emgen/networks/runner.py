@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -150,7 +150,7 @@ class Networks:
         """A network on the device, of which no gradient is asked, its U-Net compiled where that was wished."""
         network = network.to(self.device).requires_grad_(False)
         if self.compiled:
-            network.unet = CompiledUNet(network.unet, card.name)
+            network.unet = cast(Any, CompiledUNet(network.unet, card.name))
         return network
 
     @property
