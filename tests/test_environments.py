@@ -27,6 +27,7 @@ COMPUTING = {"restore", "calibrate", "psf", "adapt", "train_prior", "consistency
 # (module, what it imports inside a function): the rules that call the function. Both may be packages.
 CALLED_BY: dict[tuple[str, str], set[str]] = {
     ("emgen", "emgen.arrays"): set(),
+    ("emgen.arrays", "dask"): set(),  # only who gives a dask array
     ("emgen.modes", "torch"): COMPUTING,
     ("emgen.modes", "emgen.modes.trial"): COMPUTING,
     ("emgen.modes", "emgen.networks"): COMPUTING,

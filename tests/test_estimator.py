@@ -1,5 +1,7 @@
 """A learned interpolation: what it is given, what it learns from, and where restoration uses it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tifffile
@@ -9,7 +11,8 @@ from runs import measured, restore, settings
 from emgen.arrays import Array, isotropic
 from emgen.config.run import parse
 from emgen.errors import EmgenError
-from emgen.geometry import Box
+from emgen.geometry import Box, VoxelSize
+from emgen.modes import mode
 from emgen.networks.card import resolve as resolve_card
 from emgen.networks.checkpoint import load, load_estimator
 from emgen.networks.estimator import Estimator, context_stack
@@ -21,6 +24,7 @@ from emgen.training import patches
 from emgen.training.loop import train
 from emgen.training.recipe import Patches, Recipe, SourceRecipe, read
 from emgen.training.tasks import axial
+from emgen.training.tasks.estimator import relative_loss
 from emgen.training.tasks.settings import AxialSettings
 from emgen.training.tasks.task import open_task
 from emgen.training.training_volume import TrainingVolume
@@ -101,7 +105,7 @@ class TestInputs:
         plan = make(resolve(config, Array(measured_)))
         restorer = Restorer(plan)
         spy = Spy(**SMALL, context=22).requires_grad_(False)
-        restorer.__dict__["estimator"] = spy
+        restorer.networks.__dict__["estimator"] = (spy, resolve_card("emgen-axial"))
         outer = plan.grid[0].outer
         restorer.block(outer, restorer.fetch(outer, Array(measured_)))
         scale, low = plan.intensity.unit, plan.intensity.low
@@ -111,14 +115,19 @@ class TestInputs:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
     @pytest.mark.parametrize("section", ["slice", "mean", "gaussian"])
-    def test_a_block_has_the_cover_of_the_whole_volume(self, section):
+    def test_a_block_has_the_sampling_density_of_the_whole_volume(self, section):
         restore_ = {"factor": 4, "section": section, "steps": 1}
         config = {"run": "a", "input": {"volume": "array", "lost": [3]}, "restore": restore_}
         voxels = np.random.default_rng(0).integers(0, 255, (9, 20, 24)).astype(np.uint8)
-        restorer = Restorer(make(resolve(parse(config), Array(voxels))))
-        whole = restorer._cover(Box.whole(restorer.plan.shape))
+        plan = make(resolve(parse(config), Array(voxels)))
+
+        def density(box):
+            observation = SimpleNamespace(box=box, missing=plan.missing, device="cpu")
+            return plan.mode._sampling_density(observation)
+
+        whole = density(Box.whole(plan.shape))
         for box in (Box((5, 0, 0), (23, 20, 24)), Box((18, 3, 2), (36, 9, 20))):
-            assert torch.equal(restorer._cover(box), whole[box.slices])
+            assert torch.equal(density(box), whole[box.slices])
 
     def test_lost_sections_have_no_cover_and_are_interpolated(self):
         truth = torch.from_numpy(smooth())
@@ -135,9 +144,9 @@ class TestLearning:
         A = Mean(tuple(truth.shape), 4)
         inputs = axial.degraded(truth, A, 0.0, (), np.random.default_rng(0))
         planes = truth.transpose(0, 1)[:, None]
-        loss = axial.loss(lambda x, t: x[:, 22:23], inputs, planes, torch.ones(44))
+        loss = relative_loss(lambda x, t: x[:, 22:23], inputs, planes, torch.ones(44))
         assert float(loss) == pytest.approx(1, rel=1e-3)
-        assert float(axial.loss(lambda x, t: planes, inputs, planes, torch.ones(44))) == 0
+        assert float(relative_loss(lambda x, t: planes, inputs, planes, torch.ones(44))) == 0
 
     def test_a_batch_follows_from_seed_and_step_and_number(self, tmp_path):
         recipe = small_recipe(tmp_path)
@@ -256,7 +265,8 @@ class TestRestoration:
 
     def test_the_time_at_which_sampling_begins_is_that_of_its_start(self):
         def begin(**more):
-            return parse({"run": "a", "input": {"volume": "b"}, "restore": more}).restore.start_time
+            restore = parse({"run": "a", "input": {"volume": "b"}, "restore": more}).restore
+            return mode(restore, (8, 32, 32), VoxelSize(32, 8, 8)).start_time
 
         assert begin(mode="superres", factor=2) > begin() > begin(estimator="linear")
         assert begin(start=0.3) == 0.3

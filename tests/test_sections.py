@@ -86,7 +86,8 @@ class TestInputs:
             "deblur": Blur(tuple(truth.shape), sigma=2.0),
         }[mode["mode"]]
         y = A(truth).numpy()
-        plan = planned(y, noise=4.0, steps=1, **mode)
+        steps = {} if mode["mode"] == "denoise" else {"steps": 1}
+        plan = planned(y, noise=4.0, **steps, **mode)
         unit, low = plan.intensity.unit, plan.intensity.low
         sigma = 4 / unit
         given_ = sections.degraded((truth - low) / unit - 1, A, 0.0, np.random.default_rng(0))
@@ -98,7 +99,8 @@ class TestInputs:
                 return super().plane(inputs, sigma)
 
         restorer = Restorer(plan)
-        restorer.__dict__["estimator"] = Spy(**SMALL, context=3).requires_grad_(False)
+        spy = Spy(**SMALL, context=3).requires_grad_(False)
+        restorer.networks.__dict__["estimator"] = (spy, resolve_card("emgen-sections"))
         outer = plan.grid[3].outer
         restorer.block(outer, restorer.fetch(outer, Array(y)))
         ((inputs, told),) = seen
@@ -210,17 +212,19 @@ class TestRestoration:
         other = restorer.block(box, restorer.fetch(box, Array(changed)))
         assert not np.array_equal(one["mean"], other["mean"])
 
-    @pytest.mark.parametrize("mode", [{"mode": "denoise", "noise": 8}, {"mode": "deblur"}])
+    @pytest.mark.parametrize(
+        "mode", [{"mode": "denoise", "noise": 8}, {"mode": "deblur", "steps": 2}]
+    )
     def test_division_along_z_changes_nothing(self, tmp_path, mode):
         volume = measured(tmp_path)
         found = []
         for name, depth in (("a", 8), ("b", 2)):
             config = run_settings(
                 volume,
-                restore={"steps": 2, **mode},
                 grid={"block": [depth, 40, 40], "halo": [0, 8, 8]},
                 output={"chunk": [2, 40, 40], "shard": [2, 40, 40]},
             )
+            config["restore"] = mode
             found.append(restore(tmp_path / name, config)[1])
         # batches hold other planes, so that sums may be rounded differently
         assert np.abs(found[0].astype(int) - found[1]).max() <= 1
@@ -239,7 +243,8 @@ class TestRestoration:
         ("mode", "name"), [("denoise", "emgen-axial"), ("isotropic", "emgen-sections")]
     )
     def test_an_estimate_of_the_other_kind_is_refused(self, tmp_path, mode, name):
-        config = run_settings(measured(tmp_path), restore={"mode": mode, "estimator": name})
+        config = run_settings(measured(tmp_path))
+        config["restore"] = {"mode": mode, "estimator": name}
         with pytest.raises(EmgenError, match=f"restore.estimator: .*{name}.*mode: {mode} needs"):
             resolve(parse(config))
 
