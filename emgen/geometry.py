@@ -88,6 +88,7 @@ class Box:
 
     @property
     def shape(self) -> Zyx:
+        """Voxels along each axis (z, y, x)."""
         return zyx([b - a for a, b in zip(self.start, self.stop, strict=True)])
 
     @property
@@ -97,6 +98,7 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
+        """The box as an index of an array of the whole volume."""
         z, y, x = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
         return z, y, x
 
@@ -118,6 +120,7 @@ class Box:
         return Box(zyx(start), zyx([max(a, b) for a, b in zip(start, stop, strict=True)]))
 
     def shift(self, offset: Sequence[int]) -> Box:
+        """The box moved by so many voxels (z, y, x)."""
         return Box(
             zyx([a + d for a, d in zip(self.start, offset, strict=True)]),
             zyx([b + d for b, d in zip(self.stop, offset, strict=True)]),
@@ -128,5 +131,6 @@ class Box:
         return self.shift([-a for a in other.start])
 
     def contains(self, other: Box) -> bool:
+        """Whether all of another box lies inside."""
         inside_start = all(a <= b for a, b in zip(self.start, other.start, strict=True))
         return inside_start and all(a >= b for a, b in zip(self.stop, other.stop, strict=True))

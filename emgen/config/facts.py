@@ -16,6 +16,7 @@ class Figures(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def write(self, path: str | Path) -> None:
+        """Write the numbers as JSON."""
         Path(path).write_text(self.model_dump_json(indent=2) + "\n")
 
     @classmethod

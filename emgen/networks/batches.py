@@ -28,8 +28,8 @@ class Memory:
         """What a call gives, and what it had in use at most on top of what was in use before."""
         before = torch.cuda.memory_allocated(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
-        found = call()
-        return found, torch.cuda.max_memory_allocated(self.device) - before
+        result = call()
+        return result, torch.cuda.max_memory_allocated(self.device) - before
 
     def free(self) -> int:
         """What the device has left, and what torch holds of it without using it."""
@@ -64,9 +64,9 @@ class Batches:
             self._measure(network, x[:1], kind)
         while done < len(x):
             part = x[done : done + self.fits[kind]]
-            found = self._tried(network, part)
-            if found is not None:
-                results.append(found)
+            planes = self._tried(network, part)
+            if planes is not None:
+                results.append(planes)
                 done += len(part)
                 continue
             # only here is what the call had made gone

@@ -98,8 +98,8 @@ def save(
 
 def annotate(card: Card, **facts: Any) -> Card:
     """Add facts to the card beside the weights."""
-    found = json.loads(card.path.with_suffix(".json").read_text())
-    _write_card(card.path, {**found, **facts})
+    stored = json.loads(card.path.with_suffix(".json").read_text())
+    _write_card(card.path, {**stored, **facts})
     return resolve(str(card.path))
 
 

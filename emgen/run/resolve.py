@@ -131,8 +131,8 @@ class RunSpec:
         outer = self.grid.outer_shape()
         plane = max(CALL_PIXELS, math.prod(sorted(outer)[1:]))
         context = self._context_sections
-        seen = (outer[0] + 2 * context) * math.prod(outer[1:])
-        copies = 4 * COPIES_PER_VOXEL * seen * concurrent_blocks(self.mode, self.grid, threads)
+        voxels = (outer[0] + 2 * context) * math.prod(outer[1:])
+        copies = 4 * COPIES_PER_VOXEL * voxels * concurrent_blocks(self.mode, self.grid, threads)
         return LIBRARIES_MB + (copies + threads * BYTES_PER_PIXEL * plane) // 1_000_000
 
 

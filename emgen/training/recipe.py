@@ -74,13 +74,13 @@ class SourceRecipe(Part):
         """Its entry."""
         return lookup(self.dataset) if self.dataset else None
 
-    def voxel(self, found: VoxelSize | None) -> VoxelSize | None:
-        """As given, as found in the file, or as the entry says."""
+    def voxel(self, of_file: VoxelSize | None) -> VoxelSize | None:
+        """Voxel size in nm: as the recipe gives it, as the file says (`of_file`), or as the data set's entry says."""
         if self.voxel_size_nm:
             return VoxelSize(*self.voxel_size_nm)
-        if found is None and self.listed and self.listed.voxel_size_nm:
+        if of_file is None and self.listed and self.listed.voxel_size_nm:
             return VoxelSize(*self.listed.voxel_size_nm)
-        return found
+        return of_file
 
     @property
     def is_stack(self) -> bool:

@@ -97,12 +97,12 @@ class Grid:
 
     def sources(self, number: int) -> list[int]:
         """Jobs whose blocks overlap the cores of job `number`, itself among them."""
-        found = {
+        jobs = {
             self.job_of(b.index)
             for index in self.job(number)
             for b in self.touching(self[index].core)
         }
-        return sorted(found)
+        return sorted(jobs)
 
     def outer_shape(self) -> Zyx:
         """The largest outer box."""
