@@ -62,7 +62,7 @@ def test_the_wheel_carries_the_workflow_and_nothing_of_the_developers(wheel):
     assert "emgen/training/datasets.yaml" in names and "emgen/py.typed" in names
     assert not [name for name in names if "__pycache__" in name or "make_" in name]
     assert {name.split("/")[0] for name in names} == {"emgen", f"emgen-{__version__}.dist-info"}
-    assert wheel.stat().st_size < 48e6  # weights 42 MB, the demo 3 MB
+    assert wheel.stat().st_size < 48e6  # 42 MB, most of it weights
 
 
 def test_it_restores_a_volume_from_any_folder(emgen, tmp_path):
