@@ -66,7 +66,7 @@ def test_a_scale_for_all_levels_counts_too():
     [
         ({}, "not an OME-Zarr image"),
         (described(), "voxel size is unknown"),
-        (described(unit="parsec"), "unknown unit 'parsec'"),
+        (described(unit="parsec"), "unknown unit of length 'parsec'"),
     ],
 )
 def test_metadata_that_says_too_little_is_refused(attributes, fault):

@@ -11,23 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from emgen.geometry import VoxelSize, Zyx
+from emgen.volumes.units import nanometres
 
 Json = dict[str, Any]
-
-NANOMETRES = {
-    "angstrom": 0.1,
-    "picometer": 1e-3,
-    "nanometer": 1.0,
-    "micrometer": 1e3,
-    "millimeter": 1e6,
-    "centimeter": 1e7,
-    "meter": 1e9,
-    # not UDUNITS names, yet found in the wild
-    "nm": 1.0,
-    "um": 1e3,
-    "µm": 1e3,
-    "mm": 1e6,
-}
 
 
 @dataclass(frozen=True)
@@ -185,12 +171,14 @@ def _level(dataset: Json, whole: list[Json], nm: list[float], where: str) -> Lev
     return Level(str(dataset["path"]), VoxelSize(*sizes), (first[0], first[1], first[2]))
 
 
-def _nanometres(unit: str | None, where: str) -> float:
-    if unit is None:
+def _nanometres(unit: object, where: str) -> float:
+    try:
+        nm = nanometres(unit)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if nm is None:
         raise ValueError(
             f"{where}: the axes have no unit, so the voxel size is unknown; "
             'add "unit": "nanometer" to the axes, or import the data again with --voxel-size'
         )
-    if unit not in NANOMETRES:
-        raise ValueError(f"{where}: unknown unit {unit!r}; known are {', '.join(NANOMETRES)}")
-    return NANOMETRES[unit]
+    return nm
