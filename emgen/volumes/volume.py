@@ -26,6 +26,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.volumes import omezarr
 from emgen.volumes.opening import Mode, open_level
+from emgen.volumes.stores import Missing, MissingChunk
 
 Array = npt.NDArray[Any]
 Ngff = Literal["0.4", "0.5"]
@@ -72,7 +73,12 @@ class Volume:
 
     @classmethod
     def open(
-        cls, path: str | Path, level: int = 0, mode: Mode = "r", voxel: VoxelSize | None = None
+        cls,
+        path: str | Path,
+        level: int = 0,
+        mode: Mode = "r",
+        voxel: VoxelSize | None = None,
+        missing: Missing = "blank",
     ) -> Volume:
         """Open a level of an OME-Zarr image.
 
@@ -81,12 +87,14 @@ class Volume:
             level: 0 is the finest.
             mode: "r", or "r+" to write.
             voxel: size of the finest level's voxels in nm, if it is not what the metadata say.
+            missing: what chunks mean that are not there: "blank", that their voxels have the fill value, or "refuse",
+                that the volume is damaged; they are met when they are read.
 
         Raises:
             EmgenError: nothing there, not an OME-Zarr image of versions 0.1 to 0.5, damaged, of an unknown voxel size,
                 or not three-dimensional.
         """
-        opened = open_level(str(path), level, mode, voxel)
+        opened = open_level(str(path), level, mode, voxel, missing)
         described = opened.image.levels[level]
         return cls(
             path=opened.where,
@@ -175,6 +183,11 @@ class Volume:
             return np.ascontiguousarray(
                 np.asarray(self.array[cast(Any, tuple(wanted))]).transpose(ranks)
             )
+        except MissingChunk as error:
+            raise EmgenError(
+                f"{self.path}, level {self.level}: {error}, in voxels {box.start} to {box.stop} (z, y, x). A copy may have "
+                "broken off: copy the volume again. If what is missing is blank, set `input: {missing_chunks: blank}`"
+            ) from None
         except Exception as error:
             raise EmgenError(
                 f"{self.path}, level {self.level}: voxels {box.start} to {box.stop} cannot be read "
