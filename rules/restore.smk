@@ -76,7 +76,7 @@ rule plan:
         **ADAPTED,
         **FITTED,
     output:
-        plan=f"{RUN}/plan.json",
+        planned=f"{RUN}/planned.json",
     log:
         f"{RUN}/logs/plan.log",
     benchmark:
@@ -89,7 +89,7 @@ rule plan:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=CONFIG.model_dump(mode="json"),
+        settings=CONFIG.model_dump(mode="json", exclude={"qc"}),
         version=__version__,
     message:
         f"Planning {RUN}: grey values, noise and the empty output"
@@ -99,7 +99,7 @@ rule plan:
 
 rule restore:
     input:
-        plan=ancient(f"{RUN}/plan.json"),
+        plan=PLANNED,
     output:
         # the voxels go to blocks/<job>.zarr: Snakemake would delete a folder of a failed job, and with
         # it the blocks that need not be computed again
@@ -130,7 +130,7 @@ CALIBRATED = {"calibration": f"{RUN}/calibration.json"} if CONFIG.restore.sample
 
 rule calibrate:
     input:
-        plan=ancient(f"{RUN}/plan.json"),
+        plan=PLANNED,
     output:
         facts=f"{RUN}/calibration.json",
     log:
