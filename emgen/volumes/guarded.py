@@ -16,7 +16,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, TransposeCodec
 from zarr.core.array import AsyncArray
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import Buffer, NDBuffer
-from zarr.core.metadata import ArrayV2Metadata
+from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
 from emgen.errors import EmgenError
 from emgen.volumes.stores import ChunkFault, Missing, MissingChunk
@@ -40,6 +40,7 @@ def guarded(array: zarr.Array[Any], missing: Missing, where: str) -> zarr.Array[
         EmgenError: it is compressed in a way that emgen does not read.
     """
     metadata = array.metadata
+    changed: ArrayV2Metadata | ArrayV3Metadata
     if isinstance(metadata, ArrayV2Metadata):
         changed = _guarded_v2(metadata, where)
     else:
@@ -136,15 +137,17 @@ def _unpacked(name: str, data: bytes, size: int) -> bytes:
     try:
         return unpack(name, data, size)
     except ValueError as error:
-        raise ChunkFault(f"a chunk cannot be read: {error}") from None
+        raise ChunkFault(str(error)) from None
 
 
-def _guarded(codecs: Sequence[Codec], missing: Missing, where: str, depth: int = 0) -> list[Codec]:
+def _guarded(
+    codecs: Sequence[Codec], missing: Missing, where: str, depth: int = 0
+) -> tuple[Codec, ...]:
     changed: list[Codec] = []
     more, compressed = 0, False
     for codec in codecs:
         name = str(codec.to_dict()["name"]).removeprefix("numcodecs.")
-        if isinstance(codec, ShardingCodec) and depth < 2:
+        if isinstance(codec, ShardingCodec) and len(codecs) == 1 and depth < 2:
             changed.append(replace(codec, codecs=_guarded(codec.codecs, missing, where, depth + 1)))
         elif isinstance(codec, BytesCodec):
             changed.append(Present(codec) if depth and missing == "refuse" else codec)
@@ -158,7 +161,7 @@ def _guarded(codecs: Sequence[Codec], missing: Missing, where: str, depth: int =
             compressed = True
         else:
             raise _unknown(name, where)
-    return changed
+    return tuple(changed)
 
 
 def _guarded_v2(metadata: ArrayV2Metadata, where: str) -> ArrayV2Metadata:

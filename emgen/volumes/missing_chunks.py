@@ -58,7 +58,7 @@ class MissingChunks:
     def boxes(self) -> Iterator[Box]:
         """Their measured voxels, one box a chunk, in (z, y, x) order."""
         for place in np.argwhere(~self.present):
-            yield _box(zyx(place), self.chunk).clip(self.shape)
+            yield _box(zyx(place.tolist()), self.chunk).clip(self.shape)
 
     def __str__(self) -> str:
         some = [f"{box.start} to {box.stop}" for box in itertools.islice(self.boxes(), SHOWN)]
@@ -87,16 +87,6 @@ def count_missing(volume: Volume) -> MissingChunks | None:
     except (OSError, ValueError) as error:
         raise EmgenError(f"{volume.path}: its chunks cannot be listed ({error})") from None
     return MissingChunks(found, layout.inner, volume.shape)
-
-
-def refuse_missing(volume: Volume) -> None:
-    """`EmgenError` that counts and places the chunks that are not there."""
-    found = count_missing(volume)
-    if found is not None and found.count:
-        raise EmgenError(
-            f"{volume.path}, level {volume.level}: {found}. A copy may have broken off: copy the volume again. If what is "
-            "missing is blank, set `input: {missing_chunks: blank}`"
-        )
 
 
 def missing_boxes(volume: Volume, box: Box) -> list[Box]:

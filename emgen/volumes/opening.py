@@ -87,7 +87,10 @@ def open_level(
         array = _array(group, path, where)
         _refuse_two_arrays(groups, group, array, where)
         _refuse_unreadable(array, image.axes, f"{where}, level {path}")
-        if mode == "r":
+        if mode == "r+":
+            # blank chunks are written too: a chunk that is not there was lost
+            array = array.with_config({"write_empty_chunks": True})
+        else:
             array = guarded(array, missing, f"{where}, level {path}")
     return Opened(where, image, dict(group.attrs), array)
 

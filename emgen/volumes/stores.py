@@ -58,7 +58,7 @@ class CheckedStore(WrapperStore[Store]):
         wanted = _length(byte_range)
         if wanted is not None and len(found) != wanted:
             raise ChunkFault(
-                f"{key} should have {wanted} bytes more in it; {len(found)} came: it was cut, or is no shard"
+                f"{key}: expected {wanted} bytes of a shard, found {len(found)}: it was cut, or is no shard"
             )
         return found
 

@@ -7,6 +7,7 @@ voxels without an error, so `Volume.write` refuses such a box.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import shutil
@@ -29,6 +30,8 @@ from emgen.volumes.opening import Mode, open_level
 from emgen.volumes.stores import Missing, MissingChunk
 
 Array = npt.NDArray[Any]
+
+MOST_TRIED = 500  # files that are looked at to name the one that cannot be read
 Ngff = Literal["0.4", "0.5"]
 
 
@@ -174,15 +177,10 @@ class Volume:
             EmgenError: a chunk cannot be read or decoded.
         """
         self._check(box)
-        wanted: list[int | slice] = [0] * self.array.ndim
-        for place, part in zip(self.places, box.slices, strict=True):
-            wanted[place] = part
-        # axes as the array has them; the i-th of z, y, x is the ranks[i]-th of those that are left
-        ranks = np.argsort(np.argsort(self.places))
         try:
-            return np.ascontiguousarray(
-                np.asarray(self.array[cast(Any, tuple(wanted))]).transpose(ranks)
-            )
+            return self._voxels(box)
+        except EmgenError:
+            raise
         except MissingChunk as error:
             raise EmgenError(
                 f"{self.path}, level {self.level}: {error}, in voxels {box.start} to {box.stop} (z, y, x). A copy may have "
@@ -190,9 +188,37 @@ class Volume:
             ) from None
         except Exception as error:
             raise EmgenError(
-                f"{self.path}, level {self.level}: voxels {box.start} to {box.stop} cannot be read "
-                f"({type(error).__name__}: {error}); the file may be damaged or incomplete"
+                f"{self.path}, level {self.level}: voxels {box.start} to {box.stop} cannot be read: "
+                f"{self._unreadable(box)} ({type(error).__name__}: {error}); it may be damaged or incomplete: copy it again"
             ) from error
+
+    def _voxels(self, box: Box) -> Array:
+        wanted: list[int | slice] = [0] * self.array.ndim
+        for place, part in zip(self.places, box.slices, strict=True):
+            wanted[place] = part
+        # axes as the array has them; the i-th of z, y, x is the ranks[i]-th of those that are left
+        ranks = np.argsort(np.argsort(self.places))
+        return np.ascontiguousarray(
+            np.asarray(self.array[cast(Any, tuple(wanted))]).transpose(ranks)
+        )
+
+    def _unreadable(self, box: Box) -> str:
+        """Name of the first file that keeps a box from being read."""
+        ranges = [
+            range(a // u, -(-b // u))
+            for a, b, u in zip(box.start, box.stop, self.write_unit, strict=True)
+        ]
+        for numbers in itertools.islice(itertools.product(*ranges), MOST_TRIED):
+            start = zyx([n * u for n, u in zip(numbers, self.write_unit, strict=True)])
+            part = Box(start, zyx([a + u for a, u in zip(start, self.write_unit, strict=True)]))
+            try:
+                self._voxels(part.intersect(box))
+            except Exception:
+                coordinates = [0] * self.array.ndim
+                for place, number in zip(self.places, numbers, strict=True):
+                    coordinates[place] = number
+                return f"{self.level}/{self.array.metadata.encode_chunk_key(tuple(coordinates))}"
+        return "one of its files"
 
     def write(self, box: Box, voxels: Array) -> None:
         """Write a box of whole write units (the last ones may be cut by the volume's end).
