@@ -4,12 +4,14 @@ import shutil
 from pathlib import Path
 
 from emgen.run.job import claimed_device
-from emgen.run.log import logged
+from emgen.run.lease import working_alone
 from emgen.training.adapt import adapt
 
 params, output = snakemake.params, snakemake.output
 
-with logged(snakemake.log[0]), claimed_device() as device:
+work = "adapting the prior"
+
+with working_alone(snakemake.log[0], output.weights, work), claimed_device() as device:
     card = adapt(
         params.prior,
         params.volume,

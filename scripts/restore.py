@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 from emgen.run.job import claimed_device, restore_job
-from emgen.run.log import logged
+from emgen.run.lease import working_alone
 from emgen.run.plan import Plan
 
-with logged(snakemake.log[0]), claimed_device() as device:
+work = f"restore job {snakemake.wildcards.job}"
+
+with working_alone(snakemake.log[0], snakemake.output.facts, work), claimed_device() as device:
     begun = time.monotonic()
     plan = Plan.of(Path(snakemake.input.plan).parent)
     print(f"on {socket.gethostname()}, device {device}, {snakemake.threads} threads", flush=True)
