@@ -1,7 +1,7 @@
 """Try the restoration on the input's own sections: by how much does the spread of samples fall short of the error?"""
 
 from emgen.run.calibration import calibrate
-from emgen.run.job import claimed_device
+from emgen.run.claim import claimed_device
 from emgen.run.log import logged
 from emgen.run.plan import Plan
 from emgen.volumes.volume import Volume

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 from functools import partial
@@ -178,12 +177,15 @@ class TestFiles:
         assert "weights_only" not in str(refusal.value)
 
     def test_a_whole_network_is_refused_with_a_command_that_takes_its_tensors(self, tmp_path):
-        torch.save(UNet2DModel(**SMALL), tmp_path / "a.pt")
+        name = "a'$(touch ran)`touch ran`\"; touch ran"
+        source = tmp_path / f"{name}.pt"
+        torch.save(UNet2DModel(**SMALL), source)
         with pytest.raises(EmgenError, match=r"UNet2DModel.*Only where you trust") as refusal:
-            convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
-        code = re.search(r'python -c "(.*)"$', str(refusal.value))[1]
-        subprocess.run([sys.executable, "-c", code], check=True)
-        assert convert(tmp_path / "a-tensors.pt", tmp_path / "a.safetensors").name == "a"
+            convert(source, tmp_path / "a.safetensors")
+        command = str(refusal.value).split(": python ")[1]
+        subprocess.run(f"{sys.executable} {command}", shell=True, check=True, cwd=tmp_path)
+        assert not (tmp_path / "ran").exists()
+        assert convert(tmp_path / f"{name}-tensors.pt", tmp_path / "a.safetensors").name == "a"
 
     @pytest.mark.parametrize(
         ("weights", "words"),

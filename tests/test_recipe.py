@@ -126,7 +126,7 @@ def test_recipes_of_version_0_1_0_are_read_in_the_words_of_today(tissue, kind, f
     [
         ({"interpolation": {}, "sections": {}}, "interpolation and sections; expected one task"),
         ({"task": {"kind": "axial"}, "sections": {}}, "task and sections, its name in version 0.1"),
-        ({"task": {"kind": "lateral"}}, "'prior', 'axial', 'sections'"),
+        ({"task": {"kind": "lateral"}}, "task.kind: expected prior, axial or sections"),
         ({"sections": [1]}, "sections: expected keys and values"),
     ],
 )

@@ -15,13 +15,14 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from emgen.config import plain
 from emgen.errors import EmgenError
 
 MAX_FAULTS = 10  # said at once: more fill a screen, and later ones often follow from the first
 MAX_VALUE = 80  # characters of a value that are repeated
+MAX_LINE = 360  # characters of a fault: ten of them fill a screen
 
 T = TypeVar("T")
 
@@ -53,7 +54,9 @@ class Fault:
     meant: str = ""
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.text}"
+        key = self.key if len(self.key) <= MAX_VALUE else f"{self.key[:MAX_VALUE]}..."
+        line = f"{key}: {self.text}"
+        return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}..."
 
 
 def read_mapping(path: str | Path, name: str, example: str) -> dict[str, Any]:
@@ -65,14 +68,9 @@ def read_mapping(path: str | Path, name: str, example: str) -> dict[str, Any]:
         example: a line of such a file.
 
     Raises:
-        EmgenError: no such file, not YAML, or no keys and values.
+        EmgenError: as `emgen.config.plain.read`, or no keys and values.
     """
-    try:
-        facts = yaml.safe_load(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise EmgenError(f"{name} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise EmgenError(f"{name} is not YAML: {error}") from None
+    facts = plain.read(path, name)
     if not isinstance(facts, dict):
         raise EmgenError(
             f"{name}: expected keys and values, such as `{example}`; found {NAMES.get(type(facts), 'a text')}"
@@ -135,7 +133,7 @@ def _followed(
     (kind,) = members
     length = _length(kind)
     if length is not None and isinstance(value, list | tuple) and len(value) != length:
-        yield Fault(key, f"expected {noun(kind)}; found {_numeral(len(value))}: {_said(value)}")
+        yield Fault(key, f"expected {noun(kind)}; found {_numeral(len(value))}: {said(value)}")
     elif not path:
         yield Fault(key or "configuration", _wrong(details, kind))
     elif _is_model(kind) and isinstance(value, dict):
@@ -185,7 +183,7 @@ def _of_union(members: Sequence[Any], value: Any, key: str) -> Iterator[Fault]:
             known = [word for _, word in words.values()]
             advice = _meant([Literal[tuple(known)]], value.get(tag))
             yield Fault(
-                f"{key}.{tag}", f"expected {_either(known)}; found {_said(value.get(tag))}{advice}"
+                f"{key}.{tag}", f"expected {_either(known)}; found {said(value.get(tag))}{advice}"
             )
             return
     for kind in alike:
@@ -196,7 +194,7 @@ def _of_union(members: Sequence[Any], value: Any, key: str) -> Iterator[Fault]:
             return
     yield Fault(
         key,
-        f"expected {_either(map(noun, members))}; found {_said(value)}{_meant(members, value)}",
+        f"expected {_either(map(noun, members))}; found {said(value)}{_meant(members, value)}",
     )
 
 
@@ -226,10 +224,10 @@ def _wrong(details: Any, kind: Any) -> str:
     if problem == "value_error":
         return str(context["error"])
     if problem in BOUNDS:
-        return f"expected {BOUNDS[problem].format(**context)}; found {_said(value)}"
+        return f"expected {BOUNDS[problem].format(**context)}; found {said(value)}"
     if problem.endswith(WRONG_TYPE):
-        return f"expected {noun(kind)}; found {_said(value)}{_meant([kind], value)}"
-    return f"{details['msg'][0].lower()}{details['msg'][1:]}; found {_said(value)}"
+        return f"expected {noun(kind)}; found {said(value)}{_meant([kind], value)}"
+    return f"{details['msg'][0].lower()}{details['msg'][1:]}; found {said(value)}"
 
 
 def kinds(kind: Any) -> list[Any]:
@@ -303,7 +301,19 @@ def _meant(members: Sequence[Any], value: Any) -> str:
         return f"; did you mean {close[0]}?"
     if len(types) == 1 and _is_model(types[0]) and isinstance(value, str):
         needed = _needed(types[0])
-        return f"; write it as {{{needed[0]}: {value}}}" if len(needed) == 1 else ""
+        return f"; write it as {{{needed[0]}: {value[:MAX_VALUE]}}}" if len(needed) == 1 else ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _wrapped(types, value)
+    return ""
+
+
+def _wrapped(types: Sequence[Any], value: float) -> str:
+    """Advice where a number stands alone that belongs into a list or a mapping: `lost: 5`, `adapt: 300`."""
+    for kind in types:
+        if get_origin(kind) is tuple and _length(kind) is None:
+            return f"; write it as [{value}]"
+        if len(types) == 1 and _is_model(kind) and len(kind.model_fields) == 1:
+            return f"; write it as {{{next(iter(kind.model_fields))}: {value}}}"
     return ""
 
 
@@ -320,10 +330,14 @@ def _numeral(count: int) -> str:
     return NUMERALS[count] if count < len(NUMERALS) else str(count)
 
 
-def _said(value: Any) -> str:
-    """A value as it may stand in the file, shortened."""
+def said(value: Any) -> str:
+    """A value as it may stand in the file, shortened; of a large one no more is written than is repeated."""
+    text = ""
     try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = str(value)
+        for piece in json.JSONEncoder(ensure_ascii=False, default=str).iterencode(value):
+            text += piece
+            if len(text) > MAX_VALUE:
+                break
+    except (TypeError, ValueError, RecursionError):
+        text = str(type(value).__name__) if isinstance(value, dict | list) else str(value)
     return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}..."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from emgen.config.faults import said
 from emgen.config.settings import Settings
 
 AUTO, LINEAR = "auto", "linear"
@@ -49,9 +51,11 @@ class Psf(Settings):
     @model_validator(mode="before")
     @classmethod
     def _blind_is_a_word(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "blind":
+        if value is not None and value != "blind" and not isinstance(value, dict | Psf):
+            near = isinstance(value, str) and difflib.get_close_matches(value, ["blind"])
             raise ValueError(
-                f'expected the word "blind", or a mapping of sigma and angle, or of kernel; found {value!r}'
+                'expected the word "blind", or a mapping of sigma and angle, or of kernel; found '
+                f"{said(value)}{'; did you mean blind?' if near else ''}"
             )
         return {"blind": True} if value == "blind" else value
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from emgen import __version__
 from emgen.errors import EmgenError
-from emgen.networks.build import Network, build
+from emgen.networks.build import Network, build_for
 from emgen.networks.card import Card, resolve
 from emgen.networks.estimator import Estimator
 from emgen.networks.prior import Prior
@@ -50,8 +50,9 @@ def load_network(name: str) -> tuple[Network, Card]:
     """
     card = resolve(name)
     try:
-        network = build(card.architecture)
-        network.load_state_dict({key: value.float() for key, value in load_file(card.path).items()})
+        weights = load_file(card.path)
+        network = build_for(card.architecture, {key: value.shape for key, value in weights.items()})
+        network.load_state_dict({key: value.float() for key, value in weights.items()})
     except (SafetensorError, OSError) as error:
         raise EmgenError(
             f"the weights {card.path} cannot be read ({error}); it is not a safetensors file, or damaged"
