@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import sys
+import zipfile
 from functools import partial
 
 import pytest
@@ -200,6 +201,26 @@ class TestFiles:
         torch.save(weights, tmp_path / "a.pt")
         with pytest.raises(EmgenError, match=words):
             convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+
+    @pytest.mark.parametrize(
+        "key", ["input_blocks.999999999.0.w", "x" * 10**6, "down_blocks.99999.x"]
+    )
+    def test_a_name_alone_asks_for_no_memory(self, tmp_path, key):
+        for first in ("conv_in.weight", "input_blocks.0.0.weight"):
+            torch.save({first: torch.ones(4, 1, 3, 3), key: torch.ones(1)}, tmp_path / "a.pt")
+            with pytest.raises(EmgenError) as refusal:
+                convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+            assert len(str(refusal.value)) < 2000
+
+    def test_few_bytes_that_say_they_are_many_are_refused(self, unet, tmp_path):
+        weights = unet.state_dict()
+        torch.save({**weights, "conv_in.bias": torch.ones(1).expand(10**9)}, tmp_path / "a.pt")
+        with pytest.raises(EmgenError, match="the file holds fewer numbers"):
+            convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+        with zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("b/data/0", bytes(10**6))
+        with pytest.raises(EmgenError, match="a compressed archive"):
+            convert(tmp_path / "b.pt", tmp_path / "a.safetensors")
 
     def test_weights_that_do_not_fit_are_named(self, unet, tmp_path):
         weights = unet.state_dict() | {

@@ -41,6 +41,12 @@ BOUNDS = {
     "less_than_equal": "at most {le:g}",
     "finite_number": "a finite number",
 }
+PLAIN = {
+    "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them",
+    "string_too_short": "a text that is not empty",
+    "string_pattern_mismatch": "a name of letters, digits, `.`, `_` and `-` that begins with a letter or digit",
+}
 # faults of a value that is not of the type at all
 WRONG_TYPE = ("_type", "_parsing", "_from_float", "literal_error")
 
@@ -109,26 +115,42 @@ def explained(error: ValidationError, kind: Any, given: Any, key: str = "") -> l
         given: keys and values.
         key: where they stand in a larger whole.
     """
+    unions: set[str] = set()
     faults = [
         fault
         for details in error.errors(include_url=False)
-        for fault in _followed(details["loc"], details, kind, given, key)
+        if not _is_echo(details)
+        for fault in _followed(details["loc"], details, kind, given, key, unions)
     ]
     # `gian: 2` is one fault, not also a missing `gain`
     meant = {fault.meant for fault in faults}
     return [fault for fault in faults if fault.text != MISSING or fault.key not in meant]
 
 
+def _is_echo(details: Any) -> bool:
+    """Whether a list is called too short only because items of it are wrong, which are faults of their own."""
+    value = details["input"]
+    long = isinstance(value, list | tuple) and len(value) >= details.get("ctx", {}).get(
+        "min_length", 0
+    )
+    return bool(details["type"] == "too_short" and long)
+
+
 MISSING = "is missing and has no default"
 
 
 def _followed(
-    path: Sequence[str | int], details: Any, kind: Any, value: Any, key: str
+    path: Sequence[str | int], details: Any, kind: Any, value: Any, key: str, unions: set[str]
 ) -> Iterator[Fault]:
-    """The faults at the end of a path through `kind`; at a union on the way, those of the type that is meant."""
+    """The faults at the end of a path through `kind`; at a union on the way, those of the type that is meant.
+
+    `unions` are the keys of those that were explained: every member of each is a fault of pydantic's own.
+    """
     members = kinds(kind)
     if len(members) > 1:
-        yield from _of_union(members, value, key)
+        if key not in unions:
+            unions.add(key)
+            yield from _of_union(members, value, key)
         return
     (kind,) = members
     length = _length(kind)
@@ -137,22 +159,27 @@ def _followed(
     elif not path:
         yield Fault(key or "configuration", _wrong(details, kind))
     elif _is_model(kind) and isinstance(value, dict):
-        yield from _followed_in_model(path, details, kind, value, key)
+        yield from _followed_in_model(path, details, kind, value, key, unions)
     elif get_origin(kind) is dict and isinstance(value, dict) and path[0] in value:
         place = f"{key}.{path[0]}" if key else str(path[0])
-        yield from _followed(path[1:], details, get_args(kind)[1], value[path[0]], place)
+        yield from _followed(path[1:], details, get_args(kind)[1], value[path[0]], place, unions)
     elif get_origin(kind) in (tuple, list) and isinstance(value, list | tuple):
         items = get_args(kind)
         item = items[0] if length is None else items[int(path[0])]
         place = f"{key}[{path[0]}]"
-        yield from _followed(path[1:], details, item, value[int(path[0])], place)
+        yield from _followed(path[1:], details, item, value[int(path[0])], place, unions)
     else:
         # what a validator made of the value has no path in what was given
         yield Fault(key or "configuration", _wrong(details, kind))
 
 
 def _followed_in_model(
-    path: Sequence[str | int], details: Any, model: type[BaseModel], value: Any, key: str
+    path: Sequence[str | int],
+    details: Any,
+    model: type[BaseModel],
+    value: Any,
+    key: str,
+    unions: set[str],
 ) -> Iterator[Fault]:
     name = str(path[0])
     inner = f"{key}.{name}" if key else name
@@ -169,7 +196,7 @@ def _followed_in_model(
         yield Fault(inner, MISSING)
     else:
         field = model.model_fields[name]
-        yield from _followed(path[1:], details, field.annotation, value[name], inner)
+        yield from _followed(path[1:], details, field.annotation, value[name], inner, unions)
 
 
 def _of_union(members: Sequence[Any], value: Any, key: str) -> Iterator[Fault]:
@@ -223,6 +250,8 @@ def _wrong(details: Any, kind: Any) -> str:
     problem, value, context = details["type"], details["input"], details.get("ctx", {})
     if problem == "value_error":
         return str(context["error"])
+    if problem in PLAIN:
+        return f"expected {PLAIN[problem].format(**context)}; found {said(value)}"
     if problem in BOUNDS:
         return f"expected {BOUNDS[problem].format(**context)}; found {said(value)}"
     if problem.endswith(WRONG_TYPE):
@@ -289,7 +318,7 @@ def _near(name: str, model: type[BaseModel]) -> str:
         for key in field.annotation.model_fields  # type: ignore[union-attr]
     }
     inside = [key for key in sorted(parts) if key.endswith(f".{name}")]
-    close = difflib.get_close_matches(name, model.model_fields, n=1)
+    close = difflib.get_close_matches(name[:MAX_VALUE], model.model_fields, n=1)
     return (close or inside or [""])[0]
 
 
@@ -297,7 +326,8 @@ def _meant(members: Sequence[Any], value: Any) -> str:
     """Advice where a word is nearly one of those that are known, or is the one thing that a mapping needs."""
     types = [kind for member in members for kind in kinds(member)]
     words = [str(word) for kind in types if get_origin(kind) is Literal for word in get_args(kind)]
-    if close := difflib.get_close_matches(str(value), words, n=1):
+    word = str(value)[:MAX_VALUE] if isinstance(value, str | int | float) else ""
+    if close := difflib.get_close_matches(word, words, n=1):
         return f"; did you mean {close[0]}?"
     if len(types) == 1 and _is_model(types[0]) and isinstance(value, str):
         needed = _needed(types[0])

@@ -69,6 +69,11 @@ class Psf(Settings):
         ]
         if len(given) > 1:
             raise ValueError(f"give one of sigma, kernel and blind; found {' and '.join(given)}")
+        sizes = self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
+        if self.angle and sizes[0] == sizes[1]:
+            raise ValueError(
+                f"angle {self.angle:g} has no effect on a round Gaussian; give sigma two numbers [y, x], or remove `angle`"
+            )
         return self
 
 
@@ -84,6 +89,14 @@ class PoissonGaussian(Settings):
         ),
     ] = 0.0
     black: Annotated[float, Field(description="Grey value where no electron is counted.")] = 0.0
+
+    @model_validator(mode="after")
+    def _black_has_an_effect(self) -> PoissonGaussian:
+        if self.black and not self.gain:
+            raise ValueError(
+                f"black {self.black:g} has no effect with gain 0: the noise is the same everywhere. Remove `black`"
+            )
+        return self
 
 
 NoiseSetting = (
