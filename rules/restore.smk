@@ -26,6 +26,7 @@ rule adapt:
         # no more than the adaptation depends on: other runs on the same input shall find it
         volume=CONFIG.input.volume,
         lost=CONFIG.input.lost,
+        voxel=CONFIG.input.voxel_size,
         prior=str(SPEC.prior.path.resolve()),
         steps=CONFIG.restore.adapt.steps,
         seed=CONFIG.restore.seed,

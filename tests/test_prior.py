@@ -266,6 +266,17 @@ class TestFiles:
         with pytest.raises(EmgenError, match="cannot be read"):
             load(str(saved.path))
 
+    @pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1e30])
+    def test_weights_that_no_training_made_are_refused(self, tmp_path, value):
+        damaged = network()
+        with torch.no_grad():
+            list(damaged.parameters())[3].view(-1)[-1] = value
+        card = save(damaged, tmp_path / "p.safetensors", "p", SMALL, {})
+        with pytest.raises(
+            EmgenError, match=f"damaged: 1 of .* the first is {value:g}".replace("+", r"\+")
+        ):
+            load(str(card.path))
+
     def test_weights_of_another_network_are_named(self, saved):
         card = json.loads(saved.path.with_suffix(".json").read_text())
         card["architecture"]["channels"] = [8, 24]

@@ -14,21 +14,10 @@ import numpy.typing as npt
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
-from emgen.volumes.omezarr import NANOMETRES
+from emgen.volumes import units
 
 Array = npt.NDArray[Any]
 Read = Callable[[Box], Array]
-
-UNITS = {
-    **NANOMETRES,
-    **dict.fromkeys(("\N{GREEK SMALL LETTER MU}m", "\\u00B5m", "micron", "microns"), 1e3),
-    **dict.fromkeys(("\N{LATIN CAPITAL LETTER A WITH RING ABOVE}", "\N{ANGSTROM SIGN}", "A"), 0.1),
-    "pm": 1e-3,
-    "cm": 1e7,
-    "m": 1e9,
-    "inch": 2.54e7,
-}
-"""Nanometres per unit, by all the names that are found in files."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +139,11 @@ def by_sections(section: Callable[[int], Array], shape: Zyx, dtype: np.dtype[Any
 
 def nanometres(size: Any, unit: str) -> float | None:
     """A length in nm, or None without a length or with an unknown unit."""
-    return None if size is None or unit.strip() not in UNITS else float(size) * UNITS[unit.strip()]
+    try:
+        nm = units.nanometres(unit)
+    except ValueError:
+        return None
+    return None if size is None or nm is None else float(size) * nm
 
 
 def size_of(sizes: Sequence[float | None]) -> VoxelSize | None:
