@@ -27,7 +27,7 @@ def main() -> None:
 
 def draw(run: Path, target: Path) -> None:
     """Draw the picture of a finished run."""
-    plan = Plan.read(run / "plan.json")
+    plan = Plan.of(run)
     box = Box((0, ROW, 0), (plan.shape[0], ROW + 1, plan.shape[2]))
     measured = open_input(plan.config.input)
     sections = {

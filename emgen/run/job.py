@@ -13,6 +13,7 @@ import torch
 
 from emgen.geometry import Box
 from emgen.networks.device import fixed_arithmetic
+from emgen.run.identity import unchanged
 from emgen.run.plan import Plan
 from emgen.run.resolve import concurrent_blocks
 from emgen.run.restore import Restorer
@@ -65,6 +66,7 @@ def _restore_job(
     plan: Plan, number: int, path: Path, device: str, workers: int, log: Callable[[str], None]
 ) -> dict[str, Any]:
     results, measured = open_results(plan, number, path), open_input(plan.config.input)
+    unchanged(plan, measured)
     blocks = len(plan.grid.job(number))
     restorer = Restorer(plan, device, workers, device != "cpu" and blocks >= COMPILED_FROM)
     facts = {"blocks": blocks, "found": 0, "empty": 0, "voxels": 0}
