@@ -17,7 +17,7 @@ from emgen.physics import missing
 from emgen.training.recipe import Patches, SourceRecipe
 from emgen.volumes.intensity import Intensity, tissue
 from emgen.volumes.samples import checksum, sample_boxes
-from emgen.volumes.sources import ForeignVolume, open_foreign
+from emgen.volumes.sources import Allowed, ForeignVolume, open_foreign
 from emgen.volumes.volume import Volume, bytes_of
 
 # Up to this anisotropy xz and yz planes are patches too: `zoom` changes pixel sizes by about as much.
@@ -94,7 +94,8 @@ class TrainingVolume:
         inside = recipe.inside or (
             recipe.listed.inside if recipe.listed and _holds_many(where) else None
         )
-        with open_foreign(where, inside) as volume:
+        allowed = Allowed(any_order=not recipe.is_stack)
+        with open_foreign(where, inside, allowed) as volume:
             return cls._of(recipe, where, volume, smallest, memory)
 
     @classmethod
