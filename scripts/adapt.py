@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from emgen.run.job import claimed_device
+from emgen.run.claim import claimed_device
 from emgen.run.lease import working_alone
 from emgen.training.adapt import adapt
 

@@ -7,7 +7,8 @@ import socket
 import time
 from pathlib import Path
 
-from emgen.run.job import claimed_device, restore_job
+from emgen.run.claim import claimed_device
+from emgen.run.job import restore_job
 from emgen.run.lease import working_alone
 from emgen.run.plan import Plan
 

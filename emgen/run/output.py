@@ -128,16 +128,14 @@ def refuse_other_settings(spec: RunSpec, run: Path) -> None:
             f"{output} was not made from {run / PLAN_FILE}: {'; '.join(_reasons(made, plan))}. Nothing was overwritten. "
             f"Put the former volume back, or move {run} away"
         )
-    before, planned = (
-        (plan.settings, plan.fingerprint) if plan else (made["settings"], made.get("input"))  # type: ignore[index]
-    )
-    if changes := _changes(before, spec.settings):
+    before = {"settings": plan.settings, "input": plan.fingerprint} if plan else made or {}
+    if changes := _changes(before["settings"], spec.settings):
         raise EmgenError(
             f"{run} holds a result made with other settings: {'; '.join(changes)}. "
             f"Nothing was overwritten. Choose another `run` name, or remove {run}"
         )
-    if planned:
-        refuse_changed(planned, spec.measured, run)
+    if isinstance(before.get("input"), str):
+        refuse_changed(before["input"], spec.measured, run)
 
 
 def stored_plan(run: Path) -> Plan | None:
