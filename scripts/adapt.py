@@ -9,9 +9,7 @@ from emgen.training.adapt import adapt
 
 params, output = snakemake.params, snakemake.output
 
-work = "adapting the prior"
-
-with working_alone(snakemake.log[0], output.weights, work), claimed_device() as device:
+with working_alone(snakemake.log[0], output.weights), claimed_device() as device:
     card = adapt(
         params.prior,
         params.volume,

@@ -6,9 +6,7 @@ from pathlib import Path
 from emgen.run.lease import working_alone
 from emgen.volumes.pyramid import build
 
-work = f"level {snakemake.wildcards.level}"
-
-with working_alone(snakemake.log[0], snakemake.output.facts, work):
+with working_alone(snakemake.log[0], snakemake.output.facts):
     run, level = Path(snakemake.input.plan).parent, int(snakemake.wildcards.level)
     volumes = [
         path for name in ("restored", "uncertainty") if (path := run / f"{name}.ome.zarr").exists()

@@ -12,9 +12,7 @@ from emgen.run.job import restore_job
 from emgen.run.lease import working_alone
 from emgen.run.plan import Plan
 
-work = f"restore job {snakemake.wildcards.job}"
-
-with working_alone(snakemake.log[0], snakemake.output.facts, work), claimed_device() as device:
+with working_alone(snakemake.log[0], snakemake.output.facts), claimed_device() as device:
     begun = time.monotonic()
     plan = Plan.of(Path(snakemake.input.plan).parent)
     print(f"on {socket.gethostname()}, device {device}, {snakemake.threads} threads", flush=True)

@@ -8,9 +8,7 @@ from emgen.run.lease import working_alone
 from emgen.run.plan import Plan
 from emgen.run.stitch import write_cores
 
-work = f"stitch job {snakemake.wildcards.job}"
-
-with working_alone(snakemake.log[0], snakemake.output.facts, work):
+with working_alone(snakemake.log[0], snakemake.output.facts):
     run = Path(snakemake.input.plan).parent
     plan, number = Plan.of(run), int(snakemake.wildcards.job)
     voxels = write_cores(plan, number, run / "blocks", "mean", run / "restored.ome.zarr")

@@ -34,14 +34,14 @@ def process(code: str, path) -> subprocess.Popen:
 
 
 HOLDS = """
-with leased(path, "job 3", print):
+with leased(path, print):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 def test_a_lease_is_taken_kept_and_given_back(path):
-    with leased(path, "job 3", print):
+    with leased(path, print):
         facts = json.loads(path.read_text())
         assert (facts["pid"], facts["host"]) == (os.getpid(), Holder.here().host)
         assert Lease(path).take().pid == os.getpid()
@@ -52,7 +52,7 @@ def test_it_is_given_back_after_a_fault(path):
     def fail():
         raise RuntimeError("broken")
 
-    with pytest.raises(RuntimeError, match="broken"), leased(path, "job 3", print):
+    with pytest.raises(RuntimeError, match="broken"), leased(path, print):
         fail()
     assert not path.exists()
 
@@ -67,7 +67,7 @@ def test_a_worker_that_was_killed_gives_way_at_once(path):
             break
         time.sleep(0.01)
     said = []
-    with leased(path, "job 3", said.append):
+    with leased(path, said.append):
         assert json.loads(path.read_text())["pid"] == os.getpid() and said == []
     other.communicate()
 
@@ -87,7 +87,7 @@ def test_the_second_worker_waits_and_says_for_whom(path, monkeypatch):
     assert first.take() is None
 
     def second():
-        with leased(path, "job 3", said.append):
+        with leased(path, said.append):
             order.append("second")
 
     thread = threading.Thread(target=second)

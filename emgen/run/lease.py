@@ -179,7 +179,7 @@ UNKNOWN = Holder("an unknown machine", "", 0, "", None, "an unknown time", token
 
 
 @contextmanager
-def leased(path: Path, work: str, say: Callable[[str], None]) -> Iterator[None]:
+def leased(path: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold the lease at a path; wait while another process has it.
 
     A signal that ends the process gives the lease back before. A process that lost its lease ends: it was stopped for so
@@ -187,7 +187,6 @@ def leased(path: Path, work: str, say: Callable[[str], None]) -> Iterator[None]:
 
     Args:
         path: of the lease.
-        work: what the lease is for, in words.
         say: is told who has it, and that it was lost.
 
     Raises:
@@ -197,15 +196,15 @@ def leased(path: Path, work: str, say: Callable[[str], None]) -> Iterator[None]:
     while holder := lease.take():
         if holder != told:
             say(
-                f"{work}: {holder} works on it ({path}); waiting until it has ended. If it hangs, end it there: what it "
-                "finished stays"
+                f"{path.with_suffix('')}: {holder} works on it; waiting until it has ended. If it hangs, end it there: "
+                "what it finished stays"
             )
         told = holder
         time.sleep(LOOKED_AGAIN_AFTER_S)
 
     def lost() -> None:
         say(
-            f"{work}: another process took it over, because this one gave no sign for minutes; ending"
+            f"{path.with_suffix('')}: another process took it over, because this one gave no sign for minutes; ending"
         )
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -218,15 +217,14 @@ def leased(path: Path, work: str, say: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def working_alone(log: str | Path, output: str | Path, work: str) -> Iterator[None]:
+def working_alone(log: str | Path, output: str | Path) -> Iterator[None]:
     """What the job of a rule does, with its words in its log, and with the lease beside its output.
 
     Args:
         log: where everything printed goes, see `emgen.run.log`.
         output: the file that the rule promises; the lease has its name and ends with .lease.
-        work: what the job does, in words.
     """
-    with logged(log) as say, leased(Path(output).with_suffix(".lease"), work, say):
+    with logged(log) as say, leased(Path(output).with_suffix(".lease"), say):
         yield
 
 

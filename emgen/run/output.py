@@ -128,14 +128,15 @@ def refuse_other_settings(spec: RunSpec, run: Path) -> None:
             f"{output} was not made from {run / PLAN_FILE}: {'; '.join(_reasons(made, plan))}. Nothing was overwritten. "
             f"Put the former volume back, or move {run} away"
         )
-    before = {"settings": plan.settings, "input": plan.fingerprint} if plan else made or {}
-    if changes := _changes(before["settings"], spec.settings):
+    before = plan.settings if plan else made["settings"] if made else {}
+    if changes := _changes(before, spec.settings):
         raise EmgenError(
             f"{run} holds a result made with other settings: {'; '.join(changes)}. "
             f"Nothing was overwritten. Choose another `run` name, or remove {run}"
         )
-    if isinstance(before.get("input"), str):
-        refuse_changed(before["input"], spec.measured, run)
+    planned = plan.fingerprint if plan else made and made.get("input")
+    if isinstance(planned, str):
+        refuse_changed(planned, spec.measured, run)
 
 
 def stored_plan(run: Path) -> Plan | None:
