@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -256,9 +257,10 @@ def _reader(
         return (lambda box: voxels[box.slices]), size
     if isinstance(volume, Volume):
         return (lambda box: volume.read(box.shift(part.start))), 0
+    command = shlex.join(["emgen", "import", where, f"{Path(where).stem}.ome.zarr"])
     raise EmgenError(
         f"{where} has {size / 1e9:.3g} GB, more than the {memory / 1e9:.3g} GB that are left for sources; make an "
-        f"OME-Zarr of it, which is read patch by patch: emgen import {where} {Path(where).stem}.ome.zarr"
+        f"OME-Zarr of it, which is read patch by patch: {command}"
     )
 
 
