@@ -78,7 +78,7 @@ def run(
     if samples > 1:
         deviation = np.full(SHAPE, spread, np.float32) if np.isscalar(spread) else spread
         volume(folder / "uncertainty.ome.zarr", deviation)
-    return plan, Sample.of(plan, folder)
+    return plan, Sample.of(plan, folder, config.qc)
 
 
 def texture(seed: int, smooth: float = 1.0) -> np.ndarray:

@@ -75,7 +75,7 @@ def summarise(plan: Plan, figures: Mapping[str, Figures]) -> Verdicts:
         if metric.name in figures
         for check in metric.checks(figures[metric.name], plan)
     ]
-    if not plan.config.qc.reference:
+    if not any(metric.needs.reference for metric in METRICS if metric.name in figures):
         checks.append(not_tested("reference", NO_REFERENCE))
     return Summary.model_validate(
         {

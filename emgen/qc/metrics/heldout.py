@@ -105,8 +105,8 @@ class HeldOut(Metric[HeldOutFigures]):
 
     def measure(self, sample: Sample, threads: int) -> Measured[HeldOutFigures]:
         from emgen.networks.device import fixed_arithmetic
+        from emgen.run.claim import claimed_device
         from emgen.run.heldout import hold_out
-        from emgen.run.job import claimed_device
 
         plan = sample.plan
         with claimed_device() as device, fixed_arithmetic(plan.config.restore.precision):

@@ -61,6 +61,7 @@ def render(findings: Findings) -> str:
     shown = sections.read(findings.sample, view)
     return environment.get_template("report.html").render(
         plan=plan,
+        qc=findings.sample.qc,
         summary=findings.summary,
         checks=by_urgency(findings.summary.checks),
         facts=findings.facts,

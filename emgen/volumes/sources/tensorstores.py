@@ -9,8 +9,13 @@ import tensorstore
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, zyx
-from emgen.volumes.omezarr import NANOMETRES
-from emgen.volumes.sources.foreign import Array, ForeignVolume, sliced, volume_shape
+from emgen.volumes.sources.foreign import (
+    Array,
+    ForeignVolume,
+    nanometres,
+    sliced,
+    volume_shape,
+)
 
 
 def open_store(
@@ -51,6 +56,4 @@ def open_store(
 
 
 def _nanometres(unit: Any) -> float | None:
-    if unit is None or unit.base_unit not in NANOMETRES:
-        return None
-    return float(unit.multiplier) * NANOMETRES[unit.base_unit]
+    return None if unit is None else nanometres(unit.multiplier, unit.base_unit)
