@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+from emgen.addresses import redacted
 from emgen.errors import EmgenError
 
 
@@ -36,7 +37,7 @@ def logged(path: str | Path) -> Iterator[None]:
         _say(f"error: {error}\n", path, terminal)
         raise SystemExit(1) from None
     except Exception:
-        _say(traceback.format_exc(), path, terminal)
+        _say(redacted(traceback.format_exc()), path, terminal)
         raise SystemExit(1) from None
     finally:
         os.close(terminal)
