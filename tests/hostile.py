@@ -212,7 +212,7 @@ class Outcome:
     """What became of an input."""
 
     name: str
-    kind: str  # taken, refused, traceback, killed, late, outside
+    kind: str  # taken, refused; or traceback, killed, late, outside, ran
     text: str
     seconds: float
     change: str = ""
@@ -260,6 +260,9 @@ def changed_value(file: Path, rng: random.Random) -> str:
             walk(tree[name], f"{key}/{name}")
 
     walk(facts, "")
+    if not places:
+        file.write_text(json.dumps(value := rng.choice(NASTY)))
+        return f"all = {value!r:.40}"
     tree, name, key = rng.choice(places)
     if rng.random() < 0.15:
         del tree[name]
@@ -339,6 +342,8 @@ def attempt(
     if os.WIFSIGNALED(status):
         return Outcome(name, "killed", signal.Signals(os.WTERMSIG(status)).name, seconds, change)
     kind, _, said = text.partition(" ")
+    if ran := [*folder.rglob("PWNED*"), *folder.parent.glob("PWNED*")]:
+        return Outcome(name, "ran", str(ran), seconds, change)
     if listing(folder) != before:
         return Outcome(name, "outside", str(set(listing(folder)) ^ set(before)), seconds, change)
     return Outcome(name, kind or "killed", said, seconds, change)
