@@ -101,7 +101,14 @@ def test_what_names_files_elsewhere_or_holds_programs_is_refused(outcomes):
                 "hdf5-link",
                 "ome-outside",
             ),
-            *("precomputed-outside", "precomputed-absolute", "precomputed-address", "n5-huge"),
+            *(
+                "n5-linked-chunk",
+                "precomputed-linked-chunk",
+                "precomputed-outside",
+                "precomputed-absolute",
+                "precomputed-address",
+                "n5-huge",
+            ),
             *("hdf5-virtual-itself", "pickle-program", "pickle-expanded", "recipe-pickled-source"),
         )
     }
