@@ -4,11 +4,11 @@ from emgen.run.calibration import calibrate
 from emgen.run.job import claimed_device
 from emgen.run.log import logged
 from emgen.run.plan import Plan
-from emgen.volumes.volume import Volume
+from emgen.volumes.masked import open_input
 
 with logged(snakemake.log[0]), claimed_device() as device:
     plan = Plan.read(snakemake.input.plan)
-    measured = Volume.open(plan.config.input.volume)
+    measured = open_input(plan.config.input)
     found = calibrate(plan, measured, device, snakemake.threads)
     found.write(snakemake.output.facts)
     print(f"spread times {found.factor}, from {found.crops} parts of sections")

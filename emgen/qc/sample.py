@@ -23,6 +23,8 @@ import numpy.typing as npt
 from emgen.geometry import Box, Zyx, zyx
 from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
+from emgen.volumes.masked import open_input
+from emgen.volumes.measured import Measured
 from emgen.volumes.volume import Volume
 
 Candidate = Literal["restored", "interpolated"]
@@ -121,7 +123,7 @@ class Sample:
 
     plan: Plan
     restored: Volume
-    measured: Volume
+    measured: Measured
     reference: Volume | None
     boxes: tuple[Box, ...]
     uncertainty: Volume | None = None
@@ -143,7 +145,7 @@ class Sample:
         return cls(
             plan,
             Volume.open(folder / "restored.ome.zarr"),
-            Volume.open(plan.config.input.volume),
+            open_input(plan.config.input),
             Volume.open(qc.reference) if qc.reference else None,
             tuple(tile.shift(part.start) for tile in spread(part.shape, qc.tile, qc.tiles)),
             Volume.open(folder / "uncertainty.ome.zarr") if several else None,

@@ -21,7 +21,7 @@ from emgen.run.plan import Plan
 from emgen.run.resolve import concurrent_blocks
 from emgen.run.restore import Restorer
 from emgen.volumes.blocks import BlockStore
-from emgen.volumes.volume import Volume
+from emgen.volumes.masked import open_input
 
 COMPILED_FROM = 512
 """Blocks of a job on a GPU from which compiling the networks takes less time than it saves: on an H200 two minutes, against
@@ -88,7 +88,7 @@ def restore_job(
 def _restore_job(
     plan: Plan, number: int, path: Path, device: str, workers: int, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    results, measured = open_results(plan, number, path), Volume.open(plan.config.input.volume)
+    results, measured = open_results(plan, number, path), open_input(plan.config.input)
     blocks = len(plan.grid.job(number))
     restorer = Restorer(plan, device, workers, device != "cpu" and blocks >= COMPILED_FROM)
     facts = {"blocks": blocks, "found": 0, "empty": 0, "voxels": 0}

@@ -179,6 +179,10 @@ class Volume:
                 f"({type(error).__name__}: {error}); the file may be damaged or incomplete"
             ) from error
 
+    def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        """None: the file says of no voxel that it was not measured."""
+        return None
+
     def write(self, box: Box, voxels: Array) -> None:
         """Write a box of whole write units (the last ones may be cut by the volume's end).
 
