@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from emgen.run.job import claimed_device
+from emgen.run.claim import claimed_device
 from emgen.run.log import logged
 from emgen.training.adapt import adapt
 
@@ -21,6 +21,7 @@ with logged(snakemake.log[0]), claimed_device() as device:
         device,
         params.lost,
         params.noise,
+        params.voxel,
     )
     shutil.copyfile(card.path, output.weights)
     shutil.copyfile(card.path.with_suffix(".json"), output.card)

@@ -9,8 +9,8 @@ from emgen.run.plan import Plan
 from emgen.run.stitch import write_cores
 
 with logged(snakemake.log[0]):
-    plan, number = Plan.read(snakemake.input.plan), int(snakemake.wildcards.job)
     run = Path(snakemake.input.plan).parent
+    plan, number = Plan.of(run), int(snakemake.wildcards.job)
     voxels = write_cores(plan, number, run / "blocks", "mean", run / "restored.ome.zarr")
     if plan.several_samples:
         tried = snakemake.input.get("calibration")

@@ -20,10 +20,11 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from emgen.config.qc import Qc
 from emgen.geometry import Box, Zyx, zyx
 from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
-from emgen.volumes.masked import open_input
+from emgen.volumes.inputs import open_input
 from emgen.volumes.measured import Measured
 from emgen.volumes.volume import Volume
 
@@ -112,6 +113,7 @@ class Sample:
 
     Attributes:
         plan: of the run.
+        qc: settings of quality control, which no plan holds.
         restored: its output.
         measured: its input.
         reference: ground truth on the output's voxels, if there is one.
@@ -122,6 +124,7 @@ class Sample:
     """
 
     plan: Plan
+    qc: Qc
     restored: Volume
     measured: Measured
     reference: Volume | None
@@ -130,20 +133,22 @@ class Sample:
     calibration: Calibration | None = None
 
     @classmethod
-    def of(cls, plan: Plan, run: str | Path) -> Sample:
+    def of(cls, plan: Plan, run: str | Path, qc: Qc) -> Sample:
         """The sample of a run.
 
         Args:
             plan: of the run.
             run: the folder that the run's results are in.
+            qc: settings of quality control.
 
         Raises:
-            EmgenError: a volume cannot be opened.
+            EmgenError: a volume cannot be opened, or the input is not the one that was planned.
         """
-        qc, part, folder = plan.config.qc, supported(plan), Path(run)
+        part, folder = supported(plan), Path(run)
         several, trial = plan.several_samples, folder / "calibration.json"
         return cls(
             plan,
+            qc,
             Volume.open(folder / "restored.ome.zarr"),
             open_input(plan.config.input),
             Volume.open(qc.reference) if qc.reference else None,

@@ -24,7 +24,7 @@ from emgen.run.plan import Plan, as_measured
 from emgen.volumes.blocks import BlockStore
 from emgen.volumes.grid import Block, Grid
 from emgen.volumes.intensity import store
-from emgen.volumes.masked import open_input
+from emgen.volumes.inputs import open_input
 from emgen.volumes.volume import Volume
 
 Read = Callable[[Block, Box], npt.NDArray[Any]]

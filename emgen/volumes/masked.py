@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emgen.config.input import Input
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx
-from emgen.volumes.measured import Measured
 from emgen.volumes.volume import Volume
 
 
@@ -58,16 +56,13 @@ class MaskedVolume:
         return absent if by_file is None else absent | by_file
 
 
-def open_input(settings: Input) -> Measured:
-    """What the settings of `input` say was measured.
+def with_mask(volume: Volume, path: str) -> MaskedVolume:
+    """A volume with the mask at a path.
 
     Raises:
-        EmgenError: a volume cannot be opened, or the mask does not lie on the voxels of the input.
+        EmgenError: the mask cannot be opened, or does not lie on the voxels of the volume.
     """
-    volume = Volume.open(settings.volume)
-    if settings.mask is None:
-        return volume
-    mask = Volume.open(settings.mask)
+    mask = Volume.open(path)
     if mask.shape != volume.shape:
         raise EmgenError(
             f"input.mask: {mask.path} has shape {mask.shape}, but the input {volume.shape}; expected one voxel of the "

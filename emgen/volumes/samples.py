@@ -38,12 +38,12 @@ def read_samples(measured: Measured) -> list[npt.NDArray[Any]]:
 def fingerprint(measured: Measured, samples: list[npt.NDArray[Any]]) -> str:
     """What tells a volume from another at the same place: its shape, voxel size, dtype, and a CRC-32 of its samples.
 
-    Where it says of voxels that they were not measured, a CRC-32 of that too.
+    Of what it says of voxels that were not measured, too.
     """
-    facts = f"{measured.shape} {measured.voxel} {measured.dtype.str} {checksum(samples)}"
     absent = [measured.absent(box) for box in sample_boxes(measured.shape)]
     said = [part for part in absent if part is not None]
-    return f"{facts} {checksum(said)}" if said else facts
+    crc = checksum([*samples, *said])
+    return f"{measured.shape} {measured.voxel} {measured.dtype.str} {crc}"
 
 
 def says_absent(measured: Measured) -> bool:
