@@ -36,7 +36,9 @@ def find_no_data(samples: Sequence[Grey], setting: float | str) -> tuple[float, 
         return ()
     total = sum(sample.size for sample in samples)
     found = [value for value, count in _in_squares(samples).items() if count >= MIN_SHARE * total]
-    ends = _ends(samples) if found else ()
+    ends = _ends(samples) if found else (0.0, 0.0)
+    if ends[0] == ends[1]:  # nothing else is there
+        return ()
     return tuple(
         sorted(value for value in found if value not in ends or _is_concentrated(samples, value))
     )

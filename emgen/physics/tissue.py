@@ -200,7 +200,7 @@ class Tissue:
             return voxels
         known = states == MEASURED
         grey = np.where(known, voxels, np.nan).astype(np.float64)
-        return grey[known.any((1, 2))]
+        return np.asarray(grey[known.any((1, 2))])
 
 
 def _between(known: Mask, image: Mask) -> Mask:

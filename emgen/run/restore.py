@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.modes.observation import Coverage, Observation
 from emgen.networks.runner import Networks

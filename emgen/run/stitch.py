@@ -23,8 +23,8 @@ from emgen.geometry import Box
 from emgen.run.plan import Plan, as_measured
 from emgen.volumes.blocks import BlockStore
 from emgen.volumes.grid import Block, Grid
-from emgen.volumes.intensity import store
 from emgen.volumes.inputs import open_input
+from emgen.volumes.intensity import store
 from emgen.volumes.volume import Volume
 
 Read = Callable[[Block, Box], npt.NDArray[Any]]
