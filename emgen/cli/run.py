@@ -92,9 +92,14 @@ def checked(path: Path) -> str:
     from emgen.config.run import load
     from emgen.run.output import refuse_other_settings
     from emgen.run.resolve import resolve
+    from emgen.volumes.inputs import chunk_note
 
     config = load(path)
-    refuse_other_settings(resolve(config), Path("results") / config.run)
+    spec = resolve(config)
+    refuse_other_settings(spec, Path("results") / config.run)
+    note = chunk_note(spec.measured, config.input)
+    if note:
+        print(note, flush=True)
     return config.run
 
 

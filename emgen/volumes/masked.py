@@ -1,4 +1,4 @@
-"""A volume and a mask of its tissue: together they are the input of a run."""
+"""A measured volume, and where it holds nothing: outside of a mask of its tissue, and in chunks that are not there."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ import numpy.typing as npt
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx
+from emgen.volumes.missing_chunks import missing_boxes
 from emgen.volumes.volume import Volume
 
 
 @dataclass(frozen=True)
 class MaskedVolume:
-    """A measured volume whose tissue somebody marked.
+    """A measured volume of which it is known where nothing was measured.
 
     Attributes:
         volume: that was measured.
-        mask: on its voxels; 0 where there is no tissue.
+        mask: on its voxels; 0 where there is no tissue, None where nobody marked it.
+        chunks: whether chunks that are not there hold no data.
     """
 
     volume: Volume
-    mask: Volume
+    mask: Volume | None
+    chunks: bool = False
 
     @property
     def path(self) -> str:
@@ -50,14 +53,15 @@ class MaskedVolume:
         return self.volume.read(box)
 
     def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
-        """Which voxels of a box the mask, or the file itself, says nothing was measured at."""
-        absent: npt.NDArray[np.bool_] = self.mask.read(box) == 0
-        by_file = self.volume.absent(box)
-        return absent if by_file is None else absent | by_file
+        """Which voxels of a box the mask, or the file itself, says hold nothing."""
+        absent = np.zeros(box.shape, bool) if self.mask is None else self.mask.read(box) == 0
+        for part in missing_boxes(self.volume, box) if self.chunks else ():
+            absent[part.relative_to(box).slices] = True
+        return absent
 
 
-def with_mask(volume: Volume, path: str) -> MaskedVolume:
-    """A volume with the mask at a path.
+def open_mask(path: str, volume: Volume) -> Volume:
+    """The mask of a volume.
 
     Raises:
         EmgenError: the mask cannot be opened, or does not lie on the voxels of the volume.
@@ -72,4 +76,4 @@ def with_mask(volume: Volume, path: str) -> MaskedVolume:
         raise EmgenError(
             f"input.mask: {mask.path} has voxels of type {mask.dtype}; expected integers, 0 where there is no tissue"
         )
-    return MaskedVolume(volume, mask)
+    return mask
