@@ -34,9 +34,10 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.networks.device import fixed_arithmetic, refuse_missing_device
 from emgen.physics.psf import as_tuples, check_kernel
+from emgen.physics.tissue import as_measured
 from emgen.run.calibration import calibrate
 from emgen.run.fit_psf import fit_psf
-from emgen.run.plan import Plan, as_measured, make
+from emgen.run.plan import Plan, make
 from emgen.run.resolve import resolve
 from emgen.run.restore import Fields, Restorer
 from emgen.run.stitch import blend

@@ -22,6 +22,8 @@ import scipy.ndimage
 
 from emgen.geometry import Box, Zyx, zyx
 from emgen.physics.filling import DEPTH, filled_in
+from emgen.volumes.measured import Measured
+from emgen.volumes.samples import sample_boxes
 
 OUTSIDE, MEASURED, INFERRED = 0, 1, 2
 SQUARE = 9
@@ -187,6 +189,12 @@ class Tissue:
         filled = filled_in(voxels, states == MEASURED, image, grey)
         return Seen(filled, states).within(inside)
 
+    def of_samples(self, measured: Measured, samples: Sequence[Grey]) -> list[Grey]:
+        """Samples of a volume without the sections that show no tissue, NaN where nothing was measured."""
+        boxes = zip(samples, sample_boxes(measured.shape), strict=True)
+        shown = [self.measured(sample, box, measured.absent(box)) for sample, box in boxes]
+        return [sample for sample in shown if sample.size]
+
     def measured(self, voxels: Grey, box: Box, absent: Mask | None = None) -> Grey:
         """The sections of a box that show tissue, NaN where none was measured; `voxels` themselves where all was.
 
@@ -201,6 +209,20 @@ class Tissue:
         known = states == MEASURED
         grey = np.where(known, voxels, np.nan).astype(np.float64)
         return np.asarray(grey[known.any((1, 2))])
+
+
+def as_measured(voxels: Grey, states: tuple[States, Grey] | None, field: str = "mean") -> Grey:
+    """Output voxels, those that show no tissue with the grey value that was measured nearest to them.
+
+    Args:
+        voxels: of a box of the output.
+        states: of each, and the grey values measured nearest to them; None where all were measured.
+        field: "mean", or "std", which is 0 where there is no tissue.
+    """
+    if states is None:
+        return voxels
+    blank = states[1] if field == "mean" else 0
+    return np.where(states[0] == OUTSIDE, blank, voxels).astype(voxels.dtype, copy=False)
 
 
 def _between(known: Mask, image: Mask) -> Mask:

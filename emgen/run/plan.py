@@ -25,13 +25,13 @@ from emgen.physics.grey_scale import fit_grey_scale
 from emgen.physics.no_data import find_no_data
 from emgen.physics.noise_model import NoiseModel
 from emgen.physics.psf import Kernel
-from emgen.physics.tissue import OUTSIDE, Mask, Seen, States, Tissue
+from emgen.physics.tissue import Mask, Seen, States, Tissue, as_measured
 from emgen.run.resolve import RunSpec, cut
 from emgen.run.whole_file import write_whole
 from emgen.volumes.grid import Grid
 from emgen.volumes.intensity import Intensity
 from emgen.volumes.measured import Measured
-from emgen.volumes.samples import fingerprint, read_samples, sample_boxes, says_absent
+from emgen.volumes.samples import fingerprint, read_samples, says_absent
 
 METHOD = 4
 """Part of the resume key: raised whenever the voxels of a block would come out differently."""
@@ -325,7 +325,8 @@ def make(spec: RunSpec, adapted: str | Path | None = None, psf: str | Path | Non
     samples = read_samples(measured)
     with_image = missing.drop_missing(samples, measured.shape, without_image)
     no_data = find_no_data(with_image, spec.config.input.no_data)
-    with_image = _tissue(spec, samples, without_image, no_data)
+    rule = Tissue(measured.shape, no_data, without_image)
+    with_image = rule.of_samples(measured, samples)
     intensity, noise = fit_grey_scale(with_image, spec.mode.noise_setting, measured.path)
     identity = fingerprint(measured, samples)
     weights = restore.prior if adapted is None else str(adapted)
@@ -353,40 +354,6 @@ def make(spec: RunSpec, adapted: str | Path | None = None, psf: str | Path | Non
         fingerprint=identity,
         key=hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest(),
     )
-
-
-def _tissue(
-    spec: RunSpec,
-    samples: list[npt.NDArray[Any]],
-    without_image: tuple[int, ...],
-    no_data: tuple[float, ...],
-) -> list[npt.NDArray[Any]]:
-    """Samples of the input without the sections that show no tissue, NaN where none was measured."""
-    measured = spec.measured
-    rule = Tissue(measured.shape, no_data, without_image)
-    found = [
-        rule.measured(sample, box, measured.absent(box))
-        for sample, box in zip(samples, sample_boxes(measured.shape), strict=True)
-    ]
-    return [sample for sample in found if sample.size]
-
-
-def as_measured(
-    voxels: npt.NDArray[Any],
-    states: tuple[States, npt.NDArray[Any]] | None,
-    field: str = "mean",
-) -> npt.NDArray[Any]:
-    """Output voxels, those that show no tissue with the grey value that was measured nearest to them.
-
-    Args:
-        voxels: of a box of the output.
-        states: of `Plan.states` for the same box.
-        field: "mean", or "std", which is 0 where there is no tissue.
-    """
-    if states is None:
-        return voxels
-    blank = states[1] if field == "mean" else 0
-    return np.where(states[0] == OUTSIDE, blank, voxels).astype(voxels.dtype, copy=False)
 
 
 def _adapted_to(weights: str | Path, spec: RunSpec, identity: str) -> Card:

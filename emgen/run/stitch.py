@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.geometry import Box
-from emgen.run.plan import Plan, as_measured
+from emgen.physics.tissue import as_measured
+from emgen.run.plan import Plan
 from emgen.volumes.blocks import BlockStore
 from emgen.volumes.grid import Block, Grid
 from emgen.volumes.inputs import open_input
