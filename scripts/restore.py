@@ -1,4 +1,4 @@
-"""Restore the blocks of one job into its block store."""
+"""Restore the blocks of one job, as far as an earlier start did not."""
 
 import json
 import os
@@ -22,7 +22,7 @@ with logged(snakemake.log[0]), claimed_device() as device:
     facts = restore_job(
         plan,
         int(snakemake.wildcards.job),
-        Path(snakemake.output.facts).with_suffix(".zarr"),
+        Path(snakemake.input.plan).parent,
         device,
         snakemake.threads,
         log,
