@@ -1,8 +1,11 @@
 # What the other rules share. The volume's shape is known while the workflow is parsed, so the jobs are known too
 # (no checkpoints), and bad input ends the run here, before any work.
 #
-# plan.json is `ancient` where only voxels count: other QC settings rewrite it, and nothing is restored again for
-# them. Settings that change voxels never reach it (refuse_other_settings).
+# plan.json is no output of a rule: Snakemake deletes outputs before a rule runs and after it failed, and without the
+# plan nobody knows what the blocks were made from. Rules wait for a mark beside it, planned.json, which is `ancient`:
+# the plan is written again for another division into jobs, and nothing is restored again for that. Settings that
+# change voxels never reach it (refuse_other_settings).
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -10,9 +13,20 @@ from snakemake.exceptions import WorkflowError
 from emgen import __version__
 from emgen.config.run import parse as parse_settings
 from emgen.errors import EmgenError
+from emgen.run.mend import damage, mend
 from emgen.run.output import refuse_other_settings
 from emgen.run.resolve import resolve
 from emgen.volumes.pyramid import factors
+
+
+def say_damaged(found):
+    """What a start found damaged, on the terminal."""
+    shown = found[:10] + ([f"... and {len(found) - 10} more"] if found[10:] else [])
+    for line in shown:
+        print(f"emgen: {line}", file=sys.stderr)
+    if found:
+        print("emgen: what is damaged is made anew, and nothing else", file=sys.stderr)
+
 
 if "recipe" in config:
     raise WorkflowError(
@@ -29,11 +43,16 @@ try:
     CONFIG = parse_settings(config)
     RUN = f"results/{CONFIG.run}"
     SPEC = resolve(CONFIG)
-    # in a module of another workflow, Snakemake puts the `prefix:` before every path of a rule, and of no other
-    refuse_other_settings(SPEC, Path(workflow.modifier.path_modifier.replace_prefix(RUN)))
+    # jobs read the settings too, and look at what is there by themselves
+    if workflow.is_main_process:
+        # in a module of another workflow, Snakemake puts the `prefix:` before every path of a rule, and of no other
+        FOLDER = Path(workflow.modifier.path_modifier.replace_prefix(RUN))
+        refuse_other_settings(SPEC, FOLDER)
+        say_damaged(damage(SPEC, FOLDER) if workflow.dryrun else mend(SPEC, FOLDER))
 except EmgenError as error:
     raise WorkflowError(str(error)) from None
 
+PLANNED = ancient(f"{RUN}/planned.json")
 JOBS = range(SPEC.grid.jobs)
 LAST_LEVEL = len(factors(SPEC.grid.shape, SPEC.voxel)) - 1
 PYRAMID = f"{RUN}/pyramid/{LAST_LEVEL}.json" if LAST_LEVEL else f"{RUN}/restored.json"

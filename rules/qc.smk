@@ -11,7 +11,7 @@ for METRIC in MEASURED:
             METRIC.name
         input:
             **(CALIBRATED if METRIC.needs.samples else {}),
-            plan=f"{RUN}/plan.json",
+            plan=PLANNED,
             restored=f"{RUN}/restored.json",
         output:
             **METRIC.files(f"{RUN}/qc"),
@@ -42,7 +42,7 @@ rule report:
             for metric in MEASURED
             for kind, path in metric.files(f"{RUN}/qc").items()
         },
-        plan=f"{RUN}/plan.json",
+        plan=PLANNED,
         pyramid=[f"{RUN}/pyramid/{LAST_LEVEL}.json"] if LAST_LEVEL else [],
         facts=f"{RUN}/provenance/run.json",
     output:

@@ -26,6 +26,7 @@ rule adapt:
         # no more than the adaptation depends on: other runs on the same input shall find it
         volume=CONFIG.input.volume,
         lost=CONFIG.input.lost,
+        voxel=CONFIG.input.voxel_size,
         prior=str(SPEC.prior.path.resolve()),
         steps=CONFIG.restore.adapt.steps,
         seed=CONFIG.restore.seed,
@@ -76,7 +77,7 @@ rule plan:
         **ADAPTED,
         **FITTED,
     output:
-        plan=f"{RUN}/plan.json",
+        planned=f"{RUN}/planned.json",
     log:
         f"{RUN}/logs/plan.log",
     benchmark:
@@ -89,7 +90,7 @@ rule plan:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=CONFIG.model_dump(mode="json"),
+        settings=CONFIG.model_dump(mode="json", exclude={"qc"}),
         version=__version__,
     message:
         f"Planning {RUN}: grey values, noise and the empty output"
@@ -99,7 +100,7 @@ rule plan:
 
 rule restore:
     input:
-        plan=ancient(f"{RUN}/plan.json"),
+        plan=PLANNED,
     output:
         # the voxels go to blocks/<job>.zarr: Snakemake would delete a folder of a failed job, and with
         # it the blocks that need not be computed again
@@ -130,7 +131,7 @@ CALIBRATED = {"calibration": f"{RUN}/calibration.json"} if CONFIG.restore.sample
 
 rule calibrate:
     input:
-        plan=ancient(f"{RUN}/plan.json"),
+        plan=PLANNED,
     output:
         facts=f"{RUN}/calibration.json",
     log:

@@ -21,6 +21,7 @@ with logged(snakemake.log[0]), claimed_device() as device:
         device,
         params.lost,
         params.noise,
+        params.voxel,
     )
     shutil.copyfile(card.path, output.weights)
     shutil.copyfile(card.path.with_suffix(".json"), output.card)

@@ -9,8 +9,9 @@ from emgen.run.results import Results
 from emgen.volumes.pyramid import build
 
 with logged(snakemake.log[0]):
-    plan, level = Plan.read(snakemake.input.plan), int(snakemake.wildcards.level)
-    results = Results(plan, Path(snakemake.input.plan).parent)
+    run, level = Path(snakemake.input.plan).parent, int(snakemake.wildcards.level)
+    plan = Plan.of(run)
+    results = Results(plan, run)
     for path in results.volumes:
         written = build(path, level, results.ledgers, snakemake.threads)
         print(f"{path}, level {level}: {written} write units written")

@@ -13,7 +13,7 @@ from emgen.run.plan import Plan
 
 with logged(snakemake.log[0]), claimed_device() as device:
     begun = time.monotonic()
-    plan = Plan.read(snakemake.input.plan)
+    plan = Plan.of(Path(snakemake.input.plan).parent)
     print(f"on {socket.gethostname()}, device {device}, {snakemake.threads} threads", flush=True)
 
     def log(text: str) -> None:

@@ -9,8 +9,9 @@ from emgen.run.plan import Plan
 from emgen.run.stitch import write_cores
 
 with logged(snakemake.log[0]):
-    plan, number = Plan.read(snakemake.input.plan), int(snakemake.wildcards.job)
-    run, blocks = Path(snakemake.input.plan).parent, plan.grid.job(number)
+    run = Path(snakemake.input.plan).parent
+    plan, number = Plan.of(run), int(snakemake.wildcards.job)
+    blocks = plan.grid.job(number)
     facts = {"key": plan.key, "first": blocks.start, "stop": blocks.stop}
     facts["voxels"] = write_cores(plan, number, run, "mean")
     if plan.several_samples:

@@ -77,4 +77,4 @@ def run(
     if samples > 1:
         deviation = np.full(SHAPE, spread, np.float32) if np.isscalar(spread) else spread
         volume(folder / "uncertainty.ome.zarr", deviation)
-    return plan, Sample.of(plan, folder)
+    return plan, Sample.of(plan, folder, config.qc)

@@ -81,7 +81,7 @@ def test_a_damaged_file_never_says_what_was_not_written(entries, seed, data):
             at = chance.randrange(len(text) + 1)
             text[at:at] = chance.randbytes(chance.randrange(1, 200))
         else:
-            text += text
+            text = text + text
         path.write_bytes(text)
         found = Ledger(Path(folder) / "l", "k").read()
         written = [facts(entry) for entry in entries]

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -139,8 +140,8 @@ def test_objects_of_the_reference_itself_are_its_own(tmp_path):
     truth = np.repeat(np.arange(1, 5), 10)[None, None, :].repeat(32, 1).repeat(24, 0)
     plan, sample = run(tmp_path)
     labels = volume(tmp_path / "labels.ome.zarr", truth.astype(np.uint16), label=True)
-    qc = plan.config.qc.model_copy(update={"labels": labels})
-    object.__setattr__(plan, "config", plan.config.model_copy(update={"qc": qc}))
+    qc = sample.qc.model_copy(update={"labels": labels})
+    sample = dataclasses.replace(sample, qc=qc)
     measured = named("segmentation").measure(sample, 1)
     figures, section = measured.figures, measured.arrays
     restored = figures.against_reference.restored

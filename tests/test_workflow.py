@@ -194,7 +194,7 @@ def test_a_blur_that_nobody_knows_is_fitted_before_the_plan(volume, tmp_path):
         restore={"mode": "deblur", "psf": "blind", "steps": 1},
         **wide,
     )
-    done = snakemake(tmp_path, config, "results/small/plan.json")
+    done = snakemake(tmp_path, config, "results/small/planned.json")
     assert done.returncode == 0, done.stderr
     fitted = json.loads((tmp_path / "results/small/psf.json").read_text())
     plan = json.loads((tmp_path / "results/small/plan.json").read_text())

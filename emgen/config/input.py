@@ -8,6 +8,8 @@ from pydantic import Field
 
 from emgen.config.settings import Settings
 
+Nanometres = Annotated[float, Field(gt=0)]
+
 
 class Input(Settings):
     """What was measured."""
@@ -15,9 +17,17 @@ class Input(Settings):
     volume: Annotated[
         str,
         Field(
-            description="OME-Zarr 0.4 or 0.5 image, a local path or a URL (s3://, https://); 3-D, any integer or float type."
+            description="OME-Zarr image of versions 0.1 to 0.5, a local path or a URL (s3://, https://); 3-D, any integer or float type."
         ),
     ]
+    voxel_size: Annotated[
+        tuple[Nanometres, Nanometres, Nanometres] | None,
+        Field(
+            description=(
+                "Size of a voxel (z, y, x) in nm, where the volume's metadata say none or a wrong one; it wins over them."
+            )
+        ),
+    ] = None
     lost: Annotated[
         Literal["auto"] | tuple[Annotated[int, Field(ge=0)], ...],
         Field(

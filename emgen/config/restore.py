@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from emgen.config.settings import Settings
 
+MOST_FACTOR = 32  # output sections of a measured one: what lies between is then a guess
+
 AUTO, LINEAR = "auto", "linear"
 
 
@@ -120,7 +122,7 @@ class Restore(Settings):
         int | None,
         Field(
             ge=1,
-            le=32,
+            le=MOST_FACTOR,
             description=(
                 "isotropic: output sections per measured section; by default the voxel anisotropy, which must then be "
                 "within 5 % of a whole number (give the factor yourself otherwise). superres: 2, 3 or 4, no default."

@@ -19,12 +19,13 @@ import torch
 from emgen.errors import EmgenError
 from emgen.networks.device import fixed_arithmetic
 from emgen.run.failures import Failures, reason
+from emgen.run.identity import unchanged
 from emgen.run.plan import Plan
 from emgen.run.resolve import concurrent_blocks
 from emgen.run.restore import Restorer
 from emgen.run.results import Results
+from emgen.volumes.inputs import open_input
 from emgen.volumes.ledger import Book, Entry
-from emgen.volumes.volume import Volume
 from emgen.volumes.write_units import brightness
 
 COMPILED_FROM = 512
@@ -82,7 +83,8 @@ def restore_job(
 def _restore_job(
     plan: Plan, number: int, run: Path, device: str, workers: int, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    results, measured = Results(plan, run), Volume.open(plan.config.input.volume)
+    results, measured = Results(plan, run), open_input(plan.config.input)
+    unchanged(plan, measured)
     blocks = plan.grid.job(number)
     restorer = Restorer(plan, device, workers, device != "cpu" and len(blocks) >= COMPILED_FROM)
     book = results.ledgers.blocks.open(blocks)

@@ -19,6 +19,7 @@ from emgen.networks.card import Card
 from emgen.networks.card import resolve as resolve_card
 from emgen.physics.psf import Kernel
 from emgen.volumes.grid import Grid
+from emgen.volumes.inputs import open_input
 from emgen.volumes.measured import Measured
 from emgen.volumes.volume import Volume
 
@@ -147,7 +148,7 @@ def resolve(config: Config, measured: Measured | None = None, psf: Kernel | None
     Raises:
         EmgenError: the input, prior, reference or labels cannot be used with these settings.
     """
-    measured = measured or Volume.open(config.input.volume)
+    measured = measured or open_input(config.input)
     if measured.dtype.kind not in "iuf":
         raise EmgenError(
             f"{measured.path} has voxels of type {measured.dtype}; expected an integer or floating-point type"

@@ -88,7 +88,8 @@ class TrainingVolume:
         if _is_zarr(where):
             if recipe.inside is not None:
                 raise EmgenError(f"{where} is an OME-Zarr image; remove `inside: {recipe.inside}`")
-            return cls._of(recipe, where, Volume.open(where), smallest, memory)
+            given = VoxelSize(*recipe.voxel_size_nm) if recipe.voxel_size_nm else None
+            return cls._of(recipe, where, Volume.open(where, voxel=given), smallest, memory)
         inside = recipe.inside or (
             recipe.listed.inside if recipe.listed and _holds_many(where) else None
         )

@@ -21,7 +21,7 @@ from zarr.storage import MemoryStore
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, Zyx
-from emgen.volumes.stamp import Stamp, clear, difference, holds_the_same, replace_with, secured
+from emgen.volumes.stamp import Stamp, clear, compared, replace_with, secured
 from emgen.volumes.volume import blosc
 
 PER_STORE = 1000
@@ -65,11 +65,23 @@ class BlockStores:
 
         All of them follow from the plan, so what is damaged is written anew, and several processes may do so at once.
         """
-        store = self.store(index)
-        for name, text in self._metadata.items():
-            path = store / name
-            if not path.is_file() or path.read_bytes() != text:
-                replace_with(path, lambda partial, text=text: partial.write_bytes(text))
+        for path in self.damaged_metadata(self.store(index)):
+            text = self._metadata[str(path.relative_to(self.store(index)))]
+            clear(path)
+            replace_with(path, lambda partial, text=text: partial.write_bytes(text))
+
+    def existing(self) -> dict[int, Path]:
+        """The stores that are there, each under the number of its first block."""
+        stores = {int(path.name.split("-")[0]): path for path in self.folder.glob("*-*.zarr")}
+        return {first: stores[first] for first in sorted(stores)}
+
+    def damaged_metadata(self, store: Path) -> list[Path]:
+        """Metadata files of a store that are missing, or do not hold what they must."""
+        return [
+            store / name
+            for name, text in self._metadata.items()
+            if not (store / name).is_file() or (store / name).read_bytes() != text
+        ]
 
     def write(self, index: int, voxels: dict[str, npt.NDArray[Any]]) -> tuple[Stamp, ...]:
         """Store every field of a block, and return when it is safe on the disk.
@@ -120,14 +132,7 @@ class BlockStores:
             stamps: of its files, as `write` gave them.
             thorough: they are read even where size and time are those of the stamp.
         """
-        paths = self.files(index).values()
-        if len(stamps) != len(self.fields):
-            return f"{self.store(index)} has other fields than block {index} was written with"
-        for path, before in zip(paths, stamps, strict=True):
-            now = Stamp.now(path, before, thorough)
-            if not holds_the_same(before, now):
-                return difference(path, before, now)
-        return None
+        return compared(self.files(index).values(), stamps, thorough)[0]
 
     def _array(self, index: int, name: str) -> zarr.Array[Any]:
         path = str(self.store(index) / name)

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.volumes import pyramid
+from emgen.volumes.inputs import refuse_absurd_voxel
 from emgen.volumes.intensity import HIGH, LOW
 from emgen.volumes.sources import ForeignVolume, open_foreign
 from emgen.volumes.volume import Ngff, Volume
@@ -200,6 +201,7 @@ def _voxel_size(source: ForeignVolume, given: VoxelSize | None) -> tuple[VoxelSi
             f"{source.where} does not say how large its voxels are, and emgen does not guess: "
             "give the size in nm, for example --voxel-size 40,4,4 (z,y,x)"
         )
+    refuse_absurd_voxel(size, source.where, "give the size with --voxel-size (z,y,x in nm)")
     agree = said is None or np.allclose(tuple(said), tuple(size), rtol=1e-6, atol=0)
     return size, [] if agree else [
         f"the file says its voxels are {said}; --voxel-size wins: {size}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -85,6 +85,25 @@ def difference(path: Path, before: Stamp | None, now: Stamp | None) -> str:
     if now.size != before.size:
         return f"{path} has {now.size} bytes instead of {before.size}"
     return f"{path} holds other bytes than were written"
+
+
+def compared(
+    paths: Iterable[Path], before: tuple[Stamp | None, ...], thorough: bool = False
+) -> tuple[str | None, tuple[Stamp | None, ...]]:
+    """What is wrong with files, None if they hold what was written; and their stamps as they are now.
+
+    Args:
+        paths: of the files.
+        before: their stamps as they were written down.
+        thorough: they are read even where size and time are those of the stamp.
+    """
+    stamps = []
+    for path, stamp in zip(paths, before, strict=True):
+        now = Stamp.now(path, stamp, thorough)
+        if not holds_the_same(stamp, now):
+            return difference(path, stamp, now), ()
+        stamps.append(now)
+    return None, tuple(stamps)
 
 
 def secured(path: Path, top: Path | None = None) -> Stamp | None:

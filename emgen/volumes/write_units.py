@@ -20,7 +20,7 @@ import numpy.typing as npt
 from emgen.errors import EmgenError
 from emgen.geometry import Box, Zyx, zyx
 from emgen.volumes.ledger import Entry, State
-from emgen.volumes.stamp import Stamp, clear, difference, holds_the_same, secured
+from emgen.volumes.stamp import Stamp, clear, compared, secured
 from emgen.volumes.volume import Volume
 
 
@@ -85,11 +85,7 @@ class WriteUnits:
             stamps: of its file, as the ledger has them.
             thorough: it is read even where size and time are those of the stamp.
         """
-        path = self.file(number)
-        if len(stamps) != 1:
-            return f"{path} has no checksum in the ledger"
-        now = Stamp.now(path, stamps[0], thorough)
-        return None if holds_the_same(stamps[0], now) else difference(path, stamps[0], now)
+        return compared([self.file(number)], stamps, thorough)[0]
 
     def write(
         self, box: Box, voxels: npt.NDArray[Any], made_of: str | None, seconds: float | None = None

@@ -73,7 +73,7 @@ class Seams(Metric[SeamsFigures]):
     figures = SeamsFigures
 
     def measure(self, sample: Sample, threads: int) -> Measured[SeamsFigures]:
-        plan, qc = sample.plan, sample.plan.config.qc
+        plan, qc = sample.plan, sample.qc
         grid = plan.grid
         box = whole_blocks(plan.shape, grid.block, math.prod(qc.tile) * qc.tiles)
         restored, controls = (

@@ -1,0 +1,52 @@
+"""The measured volume that the settings name, looked at before it is used."""
+
+from __future__ import annotations
+
+from emgen.config.input import Input
+from emgen.errors import EmgenError
+from emgen.geometry import VoxelSize
+from emgen.volumes.volume import Volume
+
+# Voxels of electron microscopy in nm, generously: from atoms in cryo-tomograms to overviews of whole brains. Sizes
+# beyond them are wrong units, such as nm that are called micrometres.
+SMALLEST_VOXEL, LARGEST_VOXEL = 0.1, 100_000.0
+MOST_ANISOTROPY = 250.0
+"""The longest side of a voxel over its shortest: 100 nm sections with pixels of 0.4 nm."""
+
+
+def open_input(settings: Input) -> Volume:
+    """The measured volume of a run.
+
+    Raises:
+        EmgenError: as `Volume.open` does, or it holds labels, or its voxels have sizes that no microscope gives.
+    """
+    given = None if settings.voxel_size is None else VoxelSize(*settings.voxel_size)
+    volume = Volume.open(settings.volume, voxel=given)
+    if volume.label:
+        raise EmgenError(
+            f"{volume.path} is a label image: its voxels are numbers of objects; expected grey values"
+        )
+    refuse_absurd_voxel(
+        volume.voxel, f"{volume.path}", "set input.voxel_size (z, y, x in nm) to what was measured"
+    )
+    return volume
+
+
+def refuse_absurd_voxel(voxel: VoxelSize, where: str, advice: str) -> None:
+    """`EmgenError` for a voxel size that no electron microscope gives.
+
+    Args:
+        voxel: in nm.
+        where: whose it is, for messages.
+        advice: what to do.
+    """
+    if any(not SMALLEST_VOXEL <= size <= LARGEST_VOXEL for size in voxel):
+        raise EmgenError(
+            f"{where} has voxels of {voxel}; expected {SMALLEST_VOXEL:g} to {LARGEST_VOXEL:g} nm along every axis. "
+            f"Was the unit mistaken (micrometres for nm)? If so, {advice}"
+        )
+    if max(voxel) > MOST_ANISOTROPY * min(voxel):
+        raise EmgenError(
+            f"{where} has voxels of {voxel}, {max(voxel) / min(voxel):.0f} times as long as wide; expected at most "
+            f"{MOST_ANISOTROPY:g} times. Was the unit of one axis mistaken (nm for micrometres)? If so, {advice}"
+        )
