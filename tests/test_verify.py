@@ -10,6 +10,7 @@ import simulated
 from emgen.cli import main
 from emgen.errors import EmgenError
 from emgen.run.mend import damage
+from emgen.run.resolve import resolve
 from emgen.volumes.volume import Volume
 from emgen.volumes.write_units import WriteUnits
 
@@ -177,16 +178,11 @@ def test_blocks_that_were_removed_after_stitching_are_not_missed(copy, finished)
 
 
 def test_another_division_into_jobs_makes_nothing_again(copy, finished):
-    grid = {**finished.spec.config.grid.model_dump(), "blocks_per_job": 7}
-    config = finished.spec.config
-    changed = config.model_copy(
-        update={"grid": config.grid.model_copy(update={"blocks_per_job": 7})}
-    )
-    from emgen.run.resolve import resolve
-
-    run = simulated.Run(resolve(changed), copy.folder)
+    config = copy.spec.config
+    grid = config.grid.model_copy(update={"blocks_per_job": 7})
+    run = simulated.Run(resolve(config.model_copy(update={"grid": grid})), copy.folder)
     run.start()
-    assert grid["blocks_per_job"] == 7 and (run.restored, run.said) == ([], [])
+    assert (run.restored, run.said) == ([], []) and run.contents() == finished.contents()
     assert not any(run.written.values())
     facts = json.loads((run.folder / "blocks/1.json").read_text())
     assert (facts["first"], facts["stop"], facts["found"]) == (7, 14, 7)
