@@ -11,6 +11,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from emgen import __version__
+from emgen.config.plain import read as read_plain
 from emgen.config.run import parse as parse_settings
 from emgen.errors import EmgenError
 from emgen.run.mend import damage, mend
@@ -40,6 +41,11 @@ if not config:
     )
 
 try:
+    if workflow.modifier.base_snakefile is None:
+        # Snakemake has run a file that is a program already (`emgen run` does not): at least it makes no result.
+        # In a module of another workflow the settings are that workflow's.
+        for settings_file in workflow.configfiles:
+            read_plain(settings_file, str(settings_file))
     CONFIG = parse_settings(config)
     RUN = f"results/{CONFIG.run}"
     SPEC = resolve(CONFIG)

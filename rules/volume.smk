@@ -13,7 +13,7 @@ rule stitch:
         "../envs/core.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=SPEC.stitch_memory_mb,
         runtime=60,
     message:
         "Stitching the cores of job {wildcards.job}"

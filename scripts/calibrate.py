@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from emgen.run.calibration import calibrate
+from emgen.run.claim import claimed_device
 from emgen.run.identity import unchanged
-from emgen.run.job import claimed_device
 from emgen.run.log import logged
 from emgen.run.plan import Plan
 from emgen.volumes.inputs import open_input

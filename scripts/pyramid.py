@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from emgen.run.log import logged
+from emgen.run.lease import working_alone
 from emgen.run.plan import Plan
 from emgen.run.results import Results
 from emgen.volumes.pyramid import build
 
-with logged(snakemake.log[0]):
+with working_alone(snakemake.log[0], snakemake.output.facts):
     run, level = Path(snakemake.input.plan).parent, int(snakemake.wildcards.level)
     plan = Plan.of(run)
     results = Results(plan, run)

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 from emgen.run.calibration_facts import Calibration
-from emgen.run.log import logged
+from emgen.run.lease import working_alone
 from emgen.run.plan import Plan
 from emgen.run.stitch import write_cores
 
-with logged(snakemake.log[0]):
+with working_alone(snakemake.log[0], snakemake.output.facts):
     run = Path(snakemake.input.plan).parent
     plan, number = Plan.of(run), int(snakemake.wildcards.job)
     blocks = plan.grid.job(number)

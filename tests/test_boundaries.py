@@ -28,6 +28,7 @@ HOMES = {
         "modes",
         "run.restore",
         "run.tensors",
+        "run.claim",
         "run.job",
         "run.fit_psf",
         "run.calibration",
@@ -62,6 +63,7 @@ WITHOUT_TORCH = (
 )
 # lowest first: a room may use those below it
 FLOORS = (
+    "addresses",
     "errors",
     "geometry",
     "config",

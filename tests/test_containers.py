@@ -220,4 +220,4 @@ def test_unknown_sources_are_refused(tmp_path: Path) -> None:
     (tmp_path / "z" / "zarr.json").write_text("{}")
     refused(tmp_path / "z", "Zarr already")
     tifffile.imwrite(tmp_path / "a.tif", voxels())
-    refused(tmp_path / "a.tif", "--dataset is for HDF5 and N5", "raw")
+    refused(tmp_path / "a.tif", "--dataset is for HDF5", "raw")

@@ -28,6 +28,15 @@ class Input(Settings):
             )
         ),
     ] = None
+    missing_chunks: Annotated[
+        Literal["refuse", "blank"],
+        Field(
+            description=(
+                "What chunks mean that the volume names and does not hold. refuse: a copy broke off, or something is damaged; "
+                "blank: they were left out because they are blank, and hold no tissue."
+            )
+        ),
+    ] = "refuse"
     lost: Annotated[
         Literal["auto"] | tuple[Annotated[int, Field(ge=0)], ...],
         Field(

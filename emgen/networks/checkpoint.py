@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emgen import __version__
 from emgen.errors import EmgenError
-from emgen.networks.build import Network, build
+from emgen.networks.build import Network, build_for
 from emgen.networks.card import Card, resolve
 from emgen.networks.estimator import Estimator
 from emgen.networks.prior import Prior
@@ -54,8 +54,8 @@ def load_network(name: str) -> tuple[Network, Card]:
     """
     card = resolve(name)
     try:
-        network = build(card.architecture)
         weights = {key: value.float() for key, value in load_file(card.path).items()}
+        network = build_for(card.architecture, {key: value.shape for key, value in weights.items()})
         network.load_state_dict(weights)
     except (SafetensorError, OSError) as error:
         raise EmgenError(

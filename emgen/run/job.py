@@ -1,15 +1,11 @@
-"""The blocks of one job, on a device that no other process uses: what is missing is restored, what is there stays."""
+"""The blocks of one job: what is missing is restored, what is there stays."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Semaphore
 from typing import Any
@@ -31,26 +27,6 @@ from emgen.volumes.write_units import brightness
 COMPILED_FROM = 512
 """Blocks of a job on a GPU from which compiling the networks takes less time than it saves: on an H200 two minutes, against
 0.17 s a block of 128 voxels on a side."""
-
-
-@contextmanager
-def claimed_device() -> Iterator[str]:
-    """A CUDA device that no other emgen process on this machine uses, or "cpu" if there is none at all."""
-    count = torch.cuda.device_count()
-    for device in range(count):
-        lock = (
-            Path(tempfile.gettempdir())
-            / f"emgen-{os.getuid()}-gpu-{os.environ.get('CUDA_VISIBLE_DEVICES', '')}-{device}.lock"
-        )
-        with lock.open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield f"cuda:{device}"
-            return
-    # all are taken: share the first rather than fall back to a device hundreds of times slower
-    yield "cuda:0" if count else "cpu"
 
 
 def restore_job(

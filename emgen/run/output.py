@@ -132,15 +132,14 @@ def refuse_other_settings(spec: RunSpec, run: Path) -> None:
             f"{output} was not made from {run / PLAN_FILE}: {'; '.join(_reasons(made, plan))}. Nothing was overwritten. "
             f"Put the former volume back, or move {run} away"
         )
-    before, planned = (
-        (plan.settings, plan.fingerprint) if plan else (made["settings"], made.get("input"))  # type: ignore[index]
-    )
+    before = plan.settings if plan else made["settings"] if made else {}
     if changes := _changes(before, spec.settings):
         raise EmgenError(
             f"{run} holds a result made with other settings: {'; '.join(changes)}. "
             f"Nothing was overwritten. Choose another `run` name, or remove {run}"
         )
-    if planned:
+    planned = plan.fingerprint if plan else made and made.get("input")
+    if isinstance(planned, str):
         refuse_changed(planned, spec.measured, run)
 
 
