@@ -14,10 +14,16 @@ from emgen.run.resolve import resolve
 from emgen.volumes.volume import Volume
 from emgen.volumes.write_units import WriteUnits
 
+
+def flip(text: bytes) -> bytes:
+    """With one bit of its first byte the other way round."""
+    return bytes([text[0] ^ 1]) + text[1:]
+
+
 KINDS = {
     "torn": lambda text: text[: len(text) // 2],
     "empty": lambda text: b"",
-    "flipped": lambda text: text[:-9] + bytes([text[-9] ^ 1]) + text[-8:],
+    "flipped": lambda text: text[: len(text) // 2] + flip(text[len(text) // 2 :]),
     "garbage": lambda text: b"\xff{\0" * 50,
     "deleted": lambda text: None,
 }
