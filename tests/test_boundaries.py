@@ -33,6 +33,7 @@ HOMES = {
         "run.fit_psf",
         "run.calibration",
         "run.degrade",
+        "run.heldout",
         "arrays",
     ),
     "safetensors": ("networks", "training"),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emgen.cli.progress import progress
+from emgen.errors import sayable
 from emgen.geometry import VoxelSize, Zyx, zyx
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
             shard=args.shard,
             label=args.label,
             allowed=allowed,
-            say=partial(print, flush=True),
+            say=lambda sentence: print(sayable(sentence), flush=True),
             progress=tell,
         )
     shape = " x ".join(str(n) for n in volume.shape)
