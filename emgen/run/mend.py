@@ -17,7 +17,7 @@ from emgen.run.output import create_output, stored_plan
 from emgen.run.plan import PLAN_FILE, PLANNED_FILE, Plan, make, without_qc
 from emgen.run.resolve import RunSpec
 from emgen.run.results import Results
-from emgen.run.verify import Examination, put_right
+from emgen.run.verify import Examination, put_right, read_facts
 from emgen.run.whole_file import write_whole
 
 
@@ -95,6 +95,8 @@ def damage(spec: RunSpec, run: Path) -> list[str]:
 def _planned_again(spec: RunSpec, run: Path) -> Plan | None:
     """The plan, made from the settings and the input; None where other rules have to run before."""
     adapted, psf = spec.adaptation, run / "psf.json" if spec.mode.fits_psf else None
+    if psf and read_facts(psf) is None:
+        psf.unlink(missing_ok=True)  # torn: fitted again
     weights = run.parent / "adapted" / adapted / f"{adapted}.safetensors" if adapted else None
     if any(path and not path.exists() for path in (weights, psf)):
         return None

@@ -130,7 +130,7 @@ class Examination:
         """JSON of rules that is there and cannot be read."""
         patterns = ("blocks/*.json", "stitch/*.json", "pyramid/*.json", "restored.json", *FACTS)
         files = [path for pattern in patterns for path in sorted(self.results.folder.glob(pattern))]
-        return [path for path in files if _facts(path) is None]
+        return [path for path in files if read_facts(path) is None]
 
     def note(self, by: str) -> None:
         """Write into the ledgers what was found."""
@@ -166,7 +166,7 @@ class Examination:
 
     def _fits(self, name: str, job: int | None = None) -> bool:
         """Whether a JSON file is whole, of this plan and, if it is of a job, of the blocks that the job has now."""
-        facts, plan = _facts(self.results.folder / name), self.results.plan
+        facts, plan = read_facts(self.results.folder / name), self.results.plan
         if facts is None or facts.get("key") != plan.key:
             return False
         blocks = None if job is None else plan.grid.job(job)
@@ -204,7 +204,7 @@ def _levels(results: Results, path: Path, thorough: bool) -> Iterator[Examined]:
         )
 
 
-def _facts(path: Path) -> dict[str, Any] | None:
+def read_facts(path: Path) -> dict[str, Any] | None:
     """What a JSON file says; None where there is none, or it is damaged."""
     try:
         facts = json.loads(path.read_text())
