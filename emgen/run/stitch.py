@@ -23,9 +23,11 @@ import numpy.typing as npt
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box
+from emgen.physics.tissue import as_measured
 from emgen.run.plan import Plan
 from emgen.run.results import Results
 from emgen.volumes.grid import Block, Grid
+from emgen.volumes.inputs import open_input
 from emgen.volumes.intensity import store
 from emgen.volumes.ledger import Entry, digest
 from emgen.volumes.volume import Volume
@@ -97,7 +99,7 @@ def write_cores(plan: Plan, number: int, run: Path, field: str, factor: float = 
         EmgenError: a block has no result or a damaged one, or what it adds up to is no number.
     """
     results, grid = Results(plan, run), plan.grid
-    target = results.volume(field)
+    target, measured = results.volume(field), open_input(plan.config.input)
     units = WriteUnits(Volume.open(target, mode="r+"))
     cores = [grid[index].core for index in grid.job(number)]
     owned = {core: units.touching(core) for core in cores}
@@ -114,7 +116,7 @@ def write_cores(plan: Plan, number: int, run: Path, field: str, factor: float = 
                 f"{target.name}: blended voxels from {core.start} to {core.stop} are NaN or infinite; "
                 f"their blocks were multiplied by {factor:g}"
             )
-        voxels = store(grey, units.volume.dtype)
+        voxels = as_measured(store(grey, units.volume.dtype), plan.states(measured, core), field)
         book.add(*units.write(core, voxels, made_of, round(time.monotonic() - begun, 3)))
     return sum(core.size for core in cores)
 

@@ -136,6 +136,9 @@ class WriteUnits:
 
 
 def brightness(voxels: npt.NDArray[Any]) -> dict[str, float]:
-    """`mean` and `sd` of voxels in grey values, for a ledger."""
-    mean, sd = voxels.mean(dtype=np.float64), voxels.std(dtype=np.float64)
+    """`mean` and `sd` of the finite voxels in grey values, for a ledger."""
+    finite = voxels[np.isfinite(voxels)] if voxels.dtype.kind == "f" else voxels
+    if not finite.size:
+        return {}
+    mean, sd = finite.mean(dtype=np.float64), finite.std(dtype=np.float64)
     return {"mean": round(float(mean), 3), "sd": round(float(sd), 3)}
