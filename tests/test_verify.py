@@ -10,6 +10,7 @@ import simulated
 from emgen.cli import main
 from emgen.errors import EmgenError
 from emgen.run.mend import damage
+from emgen.run.provenance import checksums
 from emgen.run.resolve import resolve
 from emgen.volumes.volume import Volume
 from emgen.volumes.write_units import WriteUnits
@@ -216,6 +217,19 @@ def test_verify_finds_what_rotted_without_a_word(copy, finished, capsys):
     assert main.main(["verify", str(copy.folder)]) == 1
     mended(copy, finished, restored=[5], written={1: 1})
     assert main.main(["verify", str(copy.folder)]) == 0
+
+
+def test_the_digest_of_an_output_tells_whether_a_voxel_is_another(copy, finished):
+    before = checksums(finished.results)
+    assert list(before) == [path.name for path in copy.results.volumes]
+    assert checksums(copy.results) == before
+    units = WriteUnits(Volume.open(copy.results.volume("mean"), mode="r+"))
+    box = units.box(3)
+    voxels = units.volume.read(box)
+    voxels[0, 0, 0] ^= 1
+    book = copy.results.ledgers.level(units.volume.path, 0).open(units)
+    book.add(*units.write(box, voxels, None))
+    assert checksums(copy.results)["restored.ome.zarr"] != before["restored.ome.zarr"]
 
 
 def test_verify_needs_a_run(tmp_path, capsys):
