@@ -135,7 +135,7 @@ class Run:
         found = {}
         for path in self.results.volumes:
             for file in sorted(path.rglob("*")):
-                if file.is_file() and not file.name.endswith(".partial"):
+                if file.is_file():
                     found[str(file.relative_to(self.folder))] = file.read_bytes()
         return found
 

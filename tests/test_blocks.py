@@ -103,6 +103,14 @@ class TestBlockStores:
         assert again.read("std", 1, Box((2, 0, 0), (3, 5, 6))).sum() == 30
         assert again.read("std", 1, Box((3, 0, 0), (4, 5, 6))).sum() == 0
 
+    def test_what_a_kill_left_goes_when_the_block_is_written(self, tmp_path):
+        stores = opened(tmp_path)
+        for index in (1, 17):  # zarr's name of a file that it has not finished
+            stores.files(index)["mean"].with_suffix(".0a1b.partial").write_bytes(b"half")
+        stores.write(1, ZEROS)
+        names = sorted(path.name for path in (stores.store(1) / "mean").iterdir())
+        assert names == ["c.1.0.0.0", "c.17.0.0.0a1b.partial", "zarr.json"]
+
     @given(st.sets(st.integers(0, 10**6), min_size=2, max_size=50))
     def test_every_block_has_files_of_its_own(self, indices):
         stores = BlockStores(Path("blocks"), "k", (4, 5, 6), self.FIELDS)

@@ -131,10 +131,12 @@ def secured(path: Path, top: Path | None = None) -> Stamp | None:
 
 
 def clear(path: Path) -> None:
-    """Take away what is in the place of a file that is about to be written whole, even a folder.
+    """Take away what is in the place of a file that is about to be written whole, even a folder, and what a kill left of it.
 
     Zarr reads what is there before it writes a chunk or shard that the volume's end cuts, and fails where that is torn.
     """
+    for left in [*path.parent.glob(f"{path.stem}.*.partial"), *path.parent.glob(f".{path.name}.*")]:
+        left.unlink(missing_ok=True)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
