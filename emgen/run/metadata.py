@@ -18,7 +18,7 @@ from emgen.run.output import create_output
 from emgen.run.plan import Plan
 from emgen.run.resolve import RunSpec
 from emgen.run.results import Results
-from emgen.volumes.stamp import clear, replace_with
+from emgen.volumes.stamp import replace_with
 
 
 def damaged_metadata(plan: Plan, spec: RunSpec, run: Path) -> dict[Path, bytes]:
@@ -42,7 +42,6 @@ def damaged_metadata(plan: Plan, spec: RunSpec, run: Path) -> dict[Path, bytes]:
 def mend_metadata(damaged: dict[Path, bytes]) -> list[str]:
     """Write damaged metadata files anew, and say so."""
     for path, text in damaged.items():
-        clear(path)
         replace_with(path, lambda partial, text=text: partial.write_bytes(text))
     return [f"{path} was damaged and is written anew" for path in damaged]
 

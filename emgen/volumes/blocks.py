@@ -67,7 +67,6 @@ class BlockStores:
         """
         for path in self.damaged_metadata(self.store(index)):
             text = self._metadata[str(path.relative_to(self.store(index)))]
-            clear(path)
             replace_with(path, lambda partial, text=text: partial.write_bytes(text))
 
     def existing(self) -> dict[int, Path]:

@@ -135,7 +135,7 @@ def clear(path: Path) -> None:
 
     Zarr reads what is there before it writes a chunk or shard that the volume's end cuts, and fails where that is torn.
     """
-    for left in [*path.parent.glob(f"{path.stem}.*.partial"), *path.parent.glob(f".{path.name}.*")]:
+    for left in path.parent.glob(f"{path.stem}.*.partial"):
         left.unlink(missing_ok=True)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -164,6 +164,8 @@ def replace_with(path: Path, write: Callable[[Path], Any]) -> None:
         write: writes the file at the path that it is given.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)
     partial = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}.partial")
     try:
         write(partial)
