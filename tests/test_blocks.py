@@ -103,6 +103,15 @@ class TestBlockStores:
         assert again.read("std", 1, Box((2, 0, 0), (3, 5, 6))).sum() == 30
         assert again.read("std", 1, Box((3, 0, 0), (4, 5, 6))).sum() == 0
 
+    def test_jobs_that_begin_at_once_do_not_disturb_each_other(self, tmp_path):
+        def begin(index):
+            stores = BlockStores(tmp_path / str(index // 4), "k", (4, 5, 6), {"mean": np.uint8})
+            stores.prepare(index)
+            return stores.damage(index, stores.write(index, ZEROS))
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(begin, range(40))) == [None] * 40
+
     def test_what_a_kill_left_goes_when_the_block_is_written(self, tmp_path):
         stores = opened(tmp_path)
         for index in (1, 17):  # zarr's name of a file that it has not finished
