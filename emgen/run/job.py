@@ -101,8 +101,9 @@ def _restore_job(
                 index,
                 "empty" if empty else "done",
                 results.blocks.write(index, fields),
-                seconds=seconds,
-                **brightness(fields["mean"]),
+                None,
+                seconds,
+                *brightness(fields["mean"]),
             )
         book.add(entry)
         return entry

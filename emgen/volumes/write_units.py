@@ -123,7 +123,7 @@ class WriteUnits:
                 "file system, and that no other program removes files; then run again: what is done stays"
             )
         state: State = "done" if stamp else "empty"
-        return Entry(number, state, (stamp,), made_of, seconds, **brightness(voxels))
+        return Entry(number, state, (stamp,), made_of, seconds, *brightness(voxels))
 
     def is_made(self, number: int, entry: Entry | None, made_of: str) -> bool:
         """Whether a write unit holds what would be made of these sources, as the ledger says and its file shows."""
@@ -135,10 +135,10 @@ class WriteUnits:
         )
 
 
-def brightness(voxels: npt.NDArray[Any]) -> dict[str, float]:
-    """`mean` and `sd` of the finite voxels in grey values, for a ledger."""
+def brightness(voxels: npt.NDArray[Any]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation of the finite voxels in grey values, for a ledger; None where there are none."""
     finite = voxels[np.isfinite(voxels)] if voxels.dtype.kind == "f" else voxels
     if not finite.size:
-        return {}
+        return None, None
     mean, sd = finite.mean(dtype=np.float64), finite.std(dtype=np.float64)
-    return {"mean": round(float(mean), 3), "sd": round(float(sd), 3)}
+    return round(float(mean), 3), round(float(sd), 3)
