@@ -8,6 +8,9 @@ from pydantic import Field
 
 from emgen.config.settings import Settings
 
+Refusal = Literal["no-tissue", "nothing-to-restore", "swapped-axes"]
+"""Findings of the inspection with which nothing is restored."""
+
 
 class Input(Settings):
     """What was measured."""
@@ -27,3 +30,12 @@ class Input(Settings):
             )
         ),
     ] = "auto"
+    accept: Annotated[
+        tuple[Refusal, ...],
+        Field(
+            description=(
+                "Findings of the inspection that refuse the input and that you know to be right: they become warnings. no-tissue, "
+                "nothing-to-restore, swapped-axes."
+            )
+        ),
+    ] = ()

@@ -61,6 +61,11 @@ class Volume:
         return np.dtype(self.array.dtype)
 
     @property
+    def chunk(self) -> Zyx:
+        """Voxels that are decoded as a whole."""
+        return zyx(self.array.chunks[-3:])
+
+    @property
     def write_unit(self) -> Zyx:
         """The write unit in voxels: the shard, or the chunk of an array without shards."""
         return zyx((self.array.shards or self.array.chunks)[-3:])
