@@ -11,6 +11,7 @@ import numpy as np
 
 from emgen.geometry import Box
 from emgen.run.plan import Plan
+from emgen.volumes.inputs import open_input
 from emgen.volumes.volume import Volume
 
 ROW = 80
@@ -26,9 +27,9 @@ def main() -> None:
 
 def draw(run: Path, target: Path) -> None:
     """Draw the picture of a finished run."""
-    plan = Plan.read(run / "plan.json")
+    plan = Plan.of(run)
     box = Box((0, ROW, 0), (plan.shape[0], ROW + 1, plan.shape[2]))
-    measured = Volume.open(plan.config.input.volume)
+    measured = open_input(plan.config.input)
     sections = {
         "input, every 6th section": measured.read(plan.interpolation_support(box))[:, 0].repeat(
             6, axis=0

@@ -1,15 +1,19 @@
 # What the other rules share. The volume's shape is known while the workflow is parsed, so the jobs are known too
 # (no checkpoints), and bad input ends the run here, before any work.
 #
-# plan.json is `ancient` where only voxels count: other QC settings rewrite it, and nothing is restored again for
-# them. Settings that change voxels never reach it (refuse_other_settings).
+# plan.json is no output of a rule: Snakemake deletes outputs before a rule runs and after it failed, and without the
+# plan nobody knows what the blocks were made from. Rules wait for a mark beside it, planned.json, which is `ancient`:
+# the plan is written again for another division into jobs, and nothing is restored again for that. Settings that
+# change voxels never reach it (refuse_other_settings).
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from emgen import __version__
+from emgen.config.plain import read as read_plain
 from emgen.config.run import parse as parse_settings
 from emgen.errors import EmgenError
+from emgen.run.mend import mend
 from emgen.run.output import refuse_other_settings
 from emgen.run.resolve import resolve
 from emgen.volumes.pyramid import factors
@@ -26,14 +30,25 @@ if not config:
     )
 
 try:
+    if workflow.modifier.base_snakefile is None:
+        # Snakemake has run a file that is a program already (`emgen run` does not): at least it makes no result.
+        # In a module of another workflow the settings are that workflow's.
+        for settings_file in workflow.configfiles:
+            read_plain(settings_file, str(settings_file))
     CONFIG = parse_settings(config)
     RUN = f"results/{CONFIG.run}"
     SPEC = resolve(CONFIG)
-    # in a module of another workflow, Snakemake puts the `prefix:` before every path of a rule, and of no other
-    refuse_other_settings(SPEC, Path(workflow.modifier.path_modifier.replace_prefix(RUN)))
+    # jobs read the settings too, and look at what is there by themselves
+    if workflow.is_main_process:
+        # in a module of another workflow, Snakemake puts the `prefix:` before every path of a rule, and of no other
+        FOLDER = Path(workflow.modifier.path_modifier.replace_prefix(RUN))
+        refuse_other_settings(SPEC, FOLDER)
+        if not workflow.dryrun:
+            mend(SPEC, FOLDER)
 except EmgenError as error:
     raise WorkflowError(str(error)) from None
 
+PLANNED = ancient(f"{RUN}/planned.json")
 JOBS = range(SPEC.grid.jobs)
 LAST_LEVEL = len(factors(SPEC.grid.shape, SPEC.voxel)) - 1
 PYRAMID = f"{RUN}/pyramid/{LAST_LEVEL}.json" if LAST_LEVEL else f"{RUN}/restored.json"

@@ -11,7 +11,7 @@ for METRIC in MEASURED:
             METRIC.name
         input:
             **(CALIBRATED if METRIC.needs.samples else {}),
-            plan=f"{RUN}/plan.json",
+            plan=PLANNED,
             restored=f"{RUN}/restored.json",
         output:
             **METRIC.files(f"{RUN}/qc"),
@@ -25,6 +25,7 @@ for METRIC in MEASURED:
         resources:
             mem_mb=METRIC.needs.memory_mb,
             runtime=METRIC.needs.runtime_min,
+            gpu_slot=int(METRIC.needs.gpu),
         params:
             metric=METRIC.name,
             qc=CONFIG.qc.model_dump(mode="json"),
@@ -42,7 +43,7 @@ rule report:
             for metric in MEASURED
             for kind, path in metric.files(f"{RUN}/qc").items()
         },
-        plan=f"{RUN}/plan.json",
+        plan=PLANNED,
         pyramid=[f"{RUN}/pyramid/{LAST_LEVEL}.json"] if LAST_LEVEL else [],
         facts=f"{RUN}/provenance/run.json",
     output:

@@ -26,6 +26,7 @@ rule adapt:
         # no more than the adaptation depends on: other runs on the same input shall find it
         volume=CONFIG.input.volume,
         lost=CONFIG.input.lost,
+        voxel=CONFIG.input.voxel_size,
         prior=str(SPEC.prior.path.resolve()),
         steps=CONFIG.restore.adapt.steps,
         seed=CONFIG.restore.seed,
@@ -41,6 +42,8 @@ FITTED = {"psf": f"{RUN}/psf.json"} if SPEC.mode.fits_psf else {}
 
 
 rule psf:
+    input:
+        inspected=ancient(f"{RUN}/qc/inspect.json"),
     output:
         psf=f"{RUN}/psf.json",
     log:
@@ -105,7 +108,7 @@ rule plan:
         **FITTED,
         inspected=ancient(f"{RUN}/qc/inspect.json"),
     output:
-        plan=f"{RUN}/plan.json",
+        planned=f"{RUN}/planned.json",
     log:
         f"{RUN}/logs/plan.log",
     benchmark:
@@ -118,7 +121,7 @@ rule plan:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=CONFIG.model_dump(mode="json"),
+        settings=CONFIG.model_dump(mode="json", exclude={"qc"}),
         version=__version__,
     message:
         f"Planning {RUN}: grey values, noise and the empty output"
@@ -128,7 +131,7 @@ rule plan:
 
 rule restore:
     input:
-        plan=ancient(f"{RUN}/plan.json"),
+        plan=PLANNED,
     output:
         # the voxels go to blocks/<job>.zarr: Snakemake would delete a folder of a failed job, and with
         # it the blocks that need not be computed again
@@ -159,7 +162,7 @@ CALIBRATED = {"calibration": f"{RUN}/calibration.json"} if CONFIG.restore.sample
 
 rule calibrate:
     input:
-        plan=ancient(f"{RUN}/plan.json"),
+        plan=PLANNED,
     output:
         facts=f"{RUN}/calibration.json",
     log:

@@ -1,7 +1,7 @@
 rule stitch:
     input:
         **CALIBRATED,
-        plan=ancient(f"{RUN}/plan.json"),
+        plan=PLANNED,
         blocks=overlapping_jobs,
     output:
         facts=f"{RUN}/stitch/{{job}}.json",
@@ -13,7 +13,7 @@ rule stitch:
         "../envs/core.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=SPEC.stitch_memory_mb,
         runtime=60,
     message:
         "Stitching the cores of job {wildcards.job}"
@@ -23,7 +23,7 @@ rule stitch:
 
 rule restored:
     input:
-        plan=ancient(f"{RUN}/plan.json"),
+        plan=PLANNED,
         blocks=expand(f"{RUN}/blocks/{{job}}.json", job=JOBS),
         stitched=expand(f"{RUN}/stitch/{{job}}.json", job=JOBS),
     output:
@@ -47,7 +47,7 @@ rule restored:
 
 rule pyramid:
     input:
-        plan=ancient(f"{RUN}/plan.json"),
+        plan=PLANNED,
         finer=finer_level,
     output:
         facts=f"{RUN}/pyramid/{{level}}.json",
@@ -69,7 +69,7 @@ rule pyramid:
 
 rule provenance:
     input:
-        plan=f"{RUN}/plan.json",
+        plan=PLANNED,
         restored=f"{RUN}/restored.json",
     output:
         run=f"{RUN}/provenance/run.json",
@@ -87,6 +87,9 @@ rule provenance:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        settings=CONFIG.model_dump(mode="json", exclude={"qc"}),
+        qc=CONFIG.qc.model_dump(mode="json"),
     message:
         "Writing down what made the result"
     script:

@@ -3,13 +3,13 @@
 import shutil
 from pathlib import Path
 
-from emgen.run.job import claimed_device
-from emgen.run.log import logged
+from emgen.run.claim import claimed_device
+from emgen.run.lease import working_alone
 from emgen.training.adapt import adapt
 
 params, output = snakemake.params, snakemake.output
 
-with logged(snakemake.log[0]), claimed_device() as device:
+with working_alone(snakemake.log[0], output.weights), claimed_device() as device:
     card = adapt(
         params.prior,
         params.volume,
@@ -21,6 +21,7 @@ with logged(snakemake.log[0]), claimed_device() as device:
         device,
         params.lost,
         params.noise,
+        params.voxel,
     )
     shutil.copyfile(card.path, output.weights)
     shutil.copyfile(card.path.with_suffix(".json"), output.card)

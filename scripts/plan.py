@@ -2,22 +2,22 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from emgen.config.run import parse
 from emgen.run.log import logged
-from emgen.run.output import create_output
+from emgen.run.mend import begin
 from emgen.run.plan import make
 from emgen.run.resolve import resolve
+from emgen.volumes.inputs import chunk_note
 
 with logged(snakemake.log[0]):
     spec = resolve(parse(snakemake.params.settings))
+    print(
+        chunk_note(spec.measured, spec.config.input)
+        or "no chunk of the input is known to be missing"
+    )
     plan = make(spec, snakemake.input.get("adapted"), snakemake.input.get("psf"))
-    run = Path(snakemake.output.plan).parent
-    create_output(plan, spec, run / "restored.ome.zarr")
-    if plan.several_samples:
-        create_output(plan, spec, run / "uncertainty.ome.zarr", np.float32)
-    plan.write(snakemake.output.plan)
+    # plan.json is no output of the rule: Snakemake would delete it before the rule runs again, and where it was killed
+    begin(plan, spec, Path(snakemake.output.planned).parent)
     print(
         f"{len(plan.grid)} blocks in {plan.grid.jobs} jobs; grey values {plan.intensity.low:g} to {plan.intensity.high:g}"
     )

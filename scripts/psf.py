@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from emgen.config.run import parse
+from emgen.run.claim import claimed_device
 from emgen.run.fit_psf import fit_psf
-from emgen.run.job import claimed_device
 from emgen.run.log import logged
 from emgen.run.plan import make
 from emgen.run.resolve import resolve

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from emgen.run.log import logged
+from emgen.run.lease import working_alone
 from emgen.volumes.pyramid import build
 
-with logged(snakemake.log[0]):
+with working_alone(snakemake.log[0], snakemake.output.facts):
     run, level = Path(snakemake.input.plan).parent, int(snakemake.wildcards.level)
     volumes = [
         path for name in ("restored", "uncertainty") if (path := run / f"{name}.ome.zarr").exists()

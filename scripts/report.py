@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emgen.config.qc import Qc
 from emgen.qc.metrics import METRICS
 from emgen.qc.report.page import Findings, render
 from emgen.qc.report.rule_times import rule_times
@@ -16,7 +17,7 @@ from emgen.run.plan import Plan
 with logged(snakemake.log[0]):
     given = dict(snakemake.input.items())
     run = Path(given["plan"]).parent
-    plan = Plan.read(given["plan"])
+    plan = Plan.of(run)
     measured = [metric for metric in METRICS if f"{metric.name}_figures" in given]
     figures = {m.name: m.figures.read(given[f"{m.name}_figures"]) for m in measured}
     arrays = {m.name: np.load(given[f"{m.name}_arrays"]) for m in measured if m.keeps_arrays}
@@ -25,7 +26,7 @@ with logged(snakemake.log[0]):
     page = render(
         Findings(
             summary=summary,
-            sample=Sample.of(plan, run),
+            sample=Sample.of(plan, run, Qc.model_validate(snakemake.params.qc)),
             facts=json.loads(Path(given["facts"]).read_text()),
             times=rule_times(run / "benchmarks"),
             arrays=arrays,

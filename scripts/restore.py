@@ -7,13 +7,14 @@ import socket
 import time
 from pathlib import Path
 
-from emgen.run.job import claimed_device, restore_job
-from emgen.run.log import logged
+from emgen.run.claim import claimed_device
+from emgen.run.job import restore_job
+from emgen.run.lease import working_alone
 from emgen.run.plan import Plan
 
-with logged(snakemake.log[0]), claimed_device() as device:
+with working_alone(snakemake.log[0], snakemake.output.facts), claimed_device() as device:
     begun = time.monotonic()
-    plan = Plan.read(snakemake.input.plan)
+    plan = Plan.of(Path(snakemake.input.plan).parent)
     print(f"on {socket.gethostname()}, device {device}, {snakemake.threads} threads", flush=True)
 
     def log(text: str) -> None:

@@ -7,7 +7,7 @@ from emgen.run.log import logged
 from emgen.run.plan import Plan
 
 with logged(snakemake.log[0]):
-    plan = Plan.read(snakemake.input.plan)
+    plan = Plan.of(Path(snakemake.input.plan).parent)
     jobs = [json.loads(Path(path).read_text()) for path in snakemake.input.blocks]
     facts = {
         "key": plan.key,

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 from emgen.run.calibration_facts import Calibration
-from emgen.run.log import logged
+from emgen.run.lease import working_alone
 from emgen.run.plan import Plan
 from emgen.run.stitch import write_cores
 
-with logged(snakemake.log[0]):
-    plan, number = Plan.read(snakemake.input.plan), int(snakemake.wildcards.job)
+with working_alone(snakemake.log[0], snakemake.output.facts):
     run = Path(snakemake.input.plan).parent
+    plan, number = Plan.of(run), int(snakemake.wildcards.job)
     voxels = write_cores(plan, number, run / "blocks", "mean", run / "restored.ome.zarr")
     if plan.several_samples:
         tried = snakemake.input.get("calibration")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
-from emgen.volumes.sources import ForeignVolume, open_foreign
+from emgen.volumes.sources import STRICT, Allowed, ForeignVolume, open_foreign
 
 Array = npt.NDArray[Any]
 SHAPE = (5, 17, 23)
@@ -26,9 +26,11 @@ def voxels(dtype: npt.DTypeLike = "uint8", shape: tuple[int, ...] = SHAPE) -> Ar
     return np.random.default_rng(0).integers(0, 120, shape).astype(dtype)
 
 
-def facts(path: Path | str, dataset: str | None = None) -> tuple[ForeignVolume, Array]:
+def facts(
+    path: Path | str, dataset: str | None = None, allowed: Allowed = STRICT
+) -> tuple[ForeignVolume, Array]:
     """The opened source and all its voxels."""
-    with open_foreign(str(path), dataset) as source:
+    with open_foreign(str(path), dataset, allowed) as source:
         return source, source.read(Box.whole(source.shape))
 
 

@@ -28,10 +28,12 @@ HOMES = {
         "modes",
         "run.restore",
         "run.tensors",
+        "run.claim",
         "run.job",
         "run.fit_psf",
         "run.calibration",
         "run.degrade",
+        "run.heldout",
         "arrays",
     ),
     "safetensors": ("networks", "training"),
@@ -63,6 +65,7 @@ WITHOUT_TORCH = (
 )
 # lowest first: a room may use those below it
 FLOORS = (
+    "addresses",
     "errors",
     "geometry",
     "config",

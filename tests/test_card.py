@@ -58,3 +58,39 @@ def test_a_plan_gets_stride_context_and_faintest_noise_from_the_card():
     digest = resolve("emgen-sections").digest()
     assert (digest["stride"], digest["context"], digest["faintest_noise"]) == (16, 3, 0.05)
     assert "context" not in resolve("emgen-small").digest()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"architecture": {"channels": [8, 10**9]}}, "channels: expected whole numbers up to 8192"),
+        ({"architecture": {"channels": [8] * 40}}, "expected 1 to 10 numbers"),
+        (
+            {"architecture": {"channels": [8, 16], "layers": 10**9}},
+            "layers: expected whole numbers",
+        ),
+        ({"architecture": {"channels": [8], "unshuffle": -1}}, "unshuffle: expected whole numbers"),
+        ({"architecture": {"options": {"a": [[[[[[1]]]]]]}}}, "levels of them"),
+        ({"architecture": {"options": {"norm_num_groups": 1e300}}}, "a number up to 1000000"),
+        ({"architecture": [8, 16]}, "is not the card of a prior"),
+        ({"architecture": {}, "name": "x" * 9999}, "name: expected a text of up to 200"),
+        ({"architecture": {}, "sha256": 3}, "sha256: expected a text"),
+        ({"architecture": {}, "training": 3}, "is not the card of a prior"),
+        (
+            {"architecture": {"norm": "group"}, "training": {"patches": {"size": 10**9}}},
+            "expected 1 to 4096 pixels",
+        ),
+    ],
+)
+def test_a_card_of_a_network_that_cannot_be_is_refused(tmp_path, change, words):
+    with pytest.raises(EmgenError, match=words):
+        write(tmp_path, **change)
+
+
+def test_free_keys_of_a_card_never_stand_for_what_emgen_found_out(tmp_path):
+    free = {"weights": "/elsewhere", "stride": 1, "context": 9, "file": "x", "faintest_noise": 0}
+    digest = write(
+        tmp_path, architecture={"design": "axial", "context": 2}, note="n", **free
+    ).digest()
+    assert digest["note"] == "n" and digest["context"] == 2 and digest["file"] == "own.safetensors"
+    assert digest["stride"] == 8 and not {"weights", "faintest_noise"} & set(digest)

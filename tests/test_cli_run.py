@@ -231,7 +231,7 @@ def test_a_run_that_is_stopped_leaves_no_lock(folder, sent, code):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for _ in range(3000):
-        if (folder / "results/small/plan.json").exists():
+        if (folder / "results/small/planned.json").exists():
             break
         time.sleep(0.02)
     if sent == signal.SIGINT:

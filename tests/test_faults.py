@@ -49,7 +49,7 @@ def faults(change) -> list[str]:
         ),
         (
             {"input": {"volume": "v", "lost": 5}},
-            "input.lost: expected auto or a list of whole numbers; found 5",
+            "input.lost: expected auto or a list of whole numbers; found 5; write it as [5]",
         ),
         ({"grid": {"halo": [1, 2]}}, "grid.halo: expected three whole numbers; found two: [1, 2]"),
         ({"grid": {"halo": 16}}, "grid.halo: expected three whole numbers; found 16"),
@@ -61,6 +61,19 @@ def faults(change) -> list[str]:
         (
             {"restore": {"psf": {"sigma": "wide"}}},
             'restore.psf.sigma: expected a number or two numbers; found "wide"',
+        ),
+        (
+            {"restore": {"psf": "blnd"}},
+            'restore.psf: expected the word "blind", or a mapping of sigma and angle, or of kernel; found "blnd"; did you '
+            "mean blind?",
+        ),
+        (
+            {"restore": {"psf": [1, 2]}},
+            'restore.psf: expected the word "blind", or a mapping of sigma and angle, or of kernel; found [1, 2]',
+        ),
+        (
+            {"restore": {"adapt": 300}},
+            "restore.adapt: expected a mapping of keys such as `steps:`; found 300; write it as {steps: 300}",
         ),
         ({"restore": None}, "restore: expected a mapping of keys such as `mode:`; found null"),
         ({"restore": {"samples": True}}, 'restore.samples: expected a whole number; found "true"'),
@@ -78,6 +91,22 @@ def test_a_key_of_another_part_is_sent_there():
 def test_at_most_ten_faults_are_said():
     lines = faults({"restore": {f"key{k}": 1 for k in range(13)}})
     assert len(lines) == MAX_FAULTS + 1 and lines[-1] == "and 3 more"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"k" * 5000: 1},
+        {"run": "x y" * 5000},
+        {"restore": {"noise": {"gain": 1, "k" * 5000: [[1] * 500] * 500}}},
+        {"restore": {"psf": ["x" * 100] * 5000}},
+        {"input": {"volume": "v", "lost": [-1] * 5000}},
+        {"restore": {"k" * 500 + str(k): k for k in range(40)}},
+    ],
+)
+def test_no_message_is_longer_than_a_screen(change):
+    lines = faults(change)
+    assert len(lines) <= MAX_FAULTS + 1 and max(map(len, lines)) <= 400
 
 
 def test_yaml_takes_some_words_for_something_else_and_is_understood():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from PIL import Image
 
 from emgen.geometry import Box
 from emgen.volumes.sources import open_foreign
-from emgen.volumes.sources.sections import natural
+from emgen.volumes.sources.allowed import Allowed
 
 # ---- TIFF
 
@@ -116,11 +115,130 @@ def test_time_points_and_many_channels_are_taken_as_sections_and_said_so(
     assert name in source.notes[0]
 
 
-def test_white_is_zero_is_kept_and_said_so(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", voxels(), photometric="miniswhite")
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_white_is_zero_is_refused_kept_or_inverted(tmp_path: Path, dtype: str) -> None:
+    data = voxels(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="miniswhite")
+    refused(tmp_path / "a.tif", "counts from white to black.*--white-is-zero invert.*keep")
+    source, kept = facts(tmp_path / "a.tif", allowed=Allowed(white_is_zero="keep"))
+    np.testing.assert_array_equal(kept, data)
+    assert "the numbers are kept" in source.notes[0]
+    source, turned = facts(tmp_path / "a.tif", allowed=Allowed(white_is_zero="invert"))
+    assert turned.dtype == data.dtype
+    greatest = {"uint8": 255, "uint16": 65535, "int16": -1, "float32": 0}[dtype]
+    np.testing.assert_array_equal(turned.astype(float), greatest - data.astype(float))
+
+
+def test_a_tiff_that_is_turned_or_coloured_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", voxels(), extratags=[(274, "H", 1, 3, True)])
+    refused(tmp_path / "a.tif", "tag Orientation is 3")
+    ramp = np.arange(256, dtype=np.uint16) * 257
+    for name, map_ in {"grey": [ramp] * 3, "fire": [ramp, ramp[::-1], ramp]}.items():
+        path = tmp_path / f"{name}.tif"
+        tifffile.imwrite(path, voxels(), photometric="palette", colormap=np.array(map_))
+        if name == "fire":
+            refused(path, "has a colour map")
+        else:
+            np.testing.assert_array_equal(facts(path)[1], voxels())
+
+
+def test_packed_bits_are_unpacked(tmp_path: Path) -> None:
+    data = (voxels("uint16") * 34).clip(0, 4095)
+    tifffile.imwrite(tmp_path / "a.tif", data, bitspersample=12)
+    np.testing.assert_array_equal(facts(tmp_path / "a.tif")[1], data)
+
+
+def test_smaller_copies_of_a_stack_are_left_out(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(voxels(), metadata=None)
+        writer.write(voxels()[0, :7, :5], metadata=None, subfiletype=1)
     source, found = facts(tmp_path / "a.tif")
     np.testing.assert_array_equal(found, voxels())
-    assert "inverted" in source.notes[0]
+    assert "1 smaller copies" in source.notes[0]
+    with tifffile.TiffWriter(tmp_path / "b.tif") as writer:
+        writer.write(voxels(), metadata=None, subifds=1, tile=(16, 16))
+        writer.write(voxels()[:, ::2, ::2], metadata=None, subfiletype=1, tile=(16, 16))
+    np.testing.assert_array_equal(facts(tmp_path / "b.tif")[1], voxels())
+
+
+def test_parts_of_a_page_that_were_never_written_are_missing_chunks(tmp_path: Path) -> None:
+    pages(tmp_path / "a.tif", voxels(), tile=(16, 16), compression="zlib")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        counts = list(file.pages[2].databytecounts)
+        file.pages[2].tags["TileByteCounts"].overwrite([0, *counts[1:]])
+    refused(tmp_path / "a.tif", "1 of its 20 chunks are not there.*--missing-chunks allow")
+    source, found = facts(tmp_path / "a.tif", allowed=Allowed(missing_chunks="allow"))
+    assert source.chunks is not None and source.chunks.missing() == 1
+    expected = voxels()
+    expected[2, :16, :16] = 0
+    np.testing.assert_array_equal(found, expected)
+
+
+# ---- ImageJ and OME-XML
+
+
+def imagej(path: Path, data: Array, unit: str = "um", **more: Any) -> Path:
+    metadata = {"unit": unit, "spacing": 0.04, "axes": "ZYX", **more}
+    tifffile.imwrite(path, data, imagej=True, resolution=(200, 250), metadata=metadata)
+    return path
+
+
+def test_imagej_units_of_each_axis_and_its_origin(tmp_path: Path) -> None:
+    source = facts(imagej(tmp_path / "a.tif", voxels(), zunit="nm", xorigin=-5, zorigin=2.5))[0]
+    assert source.voxel is not None and tuple(source.voxel) == pytest.approx((0.04, 4, 5))
+    assert source.offset == (-2.5, 0, 5)
+
+
+@pytest.mark.parametrize("unit", ["inch", "cm"])
+def test_imagej_takes_printing_for_a_size_and_emgen_does_not(tmp_path: Path, unit: str) -> None:
+    source = facts(imagej(tmp_path / "a.tif", voxels(), unit))[0]
+    assert source.voxel is None and "about printing" in source.notes[0]
+
+
+def test_imagej_signed_numbers_are_signed_again(tmp_path: Path) -> None:
+    data = voxels("uint16") + 32700
+    source, found = facts(imagej(tmp_path / "a.tif", data, cf=0, c0=-32768.0, c1=1.0))
+    assert found.dtype == source.dtype == np.int16
+    np.testing.assert_array_equal(found, data.astype(int) - 32768)
+    source, found = facts(imagej(tmp_path / "b.tif", data, cf=0, c0=3.0, c1=2.0))
+    np.testing.assert_array_equal(found, data)
+    assert "not applied" in source.notes[0]
+
+
+def ome_with(path: Path, old: str, new: str) -> Path:
+    """An OME-TIFF with a part of its XML replaced."""
+    tifffile.imwrite(path, voxels("uint16"), ome=True, metadata={"axes": "ZYX"})
+    with tifffile.TiffFile(path) as file:
+        text = file.ome_metadata
+    assert text is not None and old in text
+    tifffile.imwrite(
+        path, voxels("uint16"), description=text.replace(old, new), metadata=None, contiguous=True
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('Type="uint16"', 'Type="int16"', "says its pixels are int16, its TIFF tags uint16"),
+        ('PlaneCount="5"', 'PlaneCount="1000000000"', "1000000000 planes, which cannot be"),
+        ('SizeZ="5"', 'SizeZ="1000000000"', "which cannot be"),
+        ('SizeZ="5"', 'SizeZ="many"', 'SizeZ is "many"; expected a whole number'),
+        ('SizeZ="5"', 'SizeZ="7"', "7 sections, found 5|damaged"),
+        ("<Pixels", '<BinaryOnly MetadataFile="a.companion.ome"/><Pixels', "companion"),
+        (
+            "</TiffData>",
+            '<UUID FileName="../b.tif">urn:uuid:1</UUID></TiffData>',
+            "only files beside it",
+        ),
+    ],
+)
+def test_ome_xml_that_cannot_be_is_refused(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    if old == "</TiffData>":
+        old, new = 'PlaneCount="5"/>', f'PlaneCount="5">{new}'
+    refused(ome_with(tmp_path / "a.ome.tif", old, new), message)
 
 
 def test_tiff_refuses_colour_channels_and_mixed_pages(tmp_path: Path) -> None:
@@ -153,12 +271,33 @@ def test_a_tiff_cut_short_is_refused_and_never_shortened(
         refused(tmp_path / "a.tif", "damaged|incomplete")
 
 
-def test_lzw_is_read_or_says_what_to_install(tmp_path: Path) -> None:
-    Image.fromarray(voxels()[0]).save(tmp_path / "a.tif", compression="tiff_lzw")
-    if find_spec("imagecodecs") is None:
-        refused(tmp_path / "a.tif", "compressed with LZW; `pip install imagecodecs`")
+@pytest.mark.parametrize("kind", ["tiff_lzw", "jpeg", "packbits", "tiff_adobe_deflate"])
+def test_compressions_of_other_writers_are_read_out_of_the_box(tmp_path: Path, kind: str) -> None:
+    smooth = np.add.outer(np.arange(64), np.arange(80)).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "a.tif", compression=kind)
+    found = facts(tmp_path / "a.tif")[1][0].astype(int)
+    assert np.abs(found - smooth).max() <= (4 if kind == "jpeg" else 0)
+
+
+@pytest.mark.parametrize("kind", ["zstd", "lzma", "lzw", "webp", "jpeg2000", "packbits"])
+@pytest.mark.parametrize("part", [1.0, 0.5])
+def test_compressed_strips_are_read_whole_or_not_at_all(
+    tmp_path: Path, kind: str, part: float
+) -> None:
+    lossless: dict[str, Any] = {"webp": {"lossless": True, "level": 100}}
+    colours = {"webp": {"photometric": "rgb"}}.get(kind, {})
+    data = voxels(shape=(64, 64, 3) if kind == "webp" else (64, 64))
+    options = {"compression": kind, "compressionargs": lossless.get(kind, {}), **colours}
+    tifffile.imwrite(tmp_path / "a.tif", data, **options)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        tag = file.pages.first.tags["StripByteCounts"]
+        tag.overwrite([int(n * part) for n in file.pages.first.databytecounts])
+    if kind == "webp":
+        refused(tmp_path / "a.tif", "colour image")
+    elif part == 1:
+        np.testing.assert_array_equal(facts(tmp_path / "a.tif")[1][0], data)
     else:
-        np.testing.assert_array_equal(facts(tmp_path / "a.tif")[1], voxels()[:1])
+        refused(tmp_path / "a.tif", r"a\.tif cannot be read")
 
 
 def test_the_log_of_tifffile_is_left_as_it_was(tmp_path: Path) -> None:
@@ -186,17 +325,6 @@ def test_a_folder_is_sorted_by_number(tmp_path: Path, suffix: str, dtype: str) -
     assert source.voxel is None and source.notes == ()
 
 
-def test_natural_order() -> None:
-    names = ["b1", "a10", "a2", "a02b", "a1"]
-    assert [p.name for p in sorted(map(Path, names), key=natural)] == [
-        "a1",
-        "a2",
-        "a02b",
-        "a10",
-        "b1",
-    ]
-
-
 def test_the_odd_section_is_named(tmp_path: Path) -> None:
     for number, odd in enumerate([voxels(shape=(9, 12)), voxels("uint16", (9, 11))]):
         folder = folder_of(tmp_path / str(number), voxels(shape=(4, 9, 11)))
@@ -207,12 +335,32 @@ def test_the_odd_section_is_named(tmp_path: Path) -> None:
         refused(folder, r"slice_0\.png has")
 
 
-def test_a_jump_in_the_numbers_and_other_files_are_said(tmp_path: Path) -> None:
+def test_lost_sections_are_refused_blank_or_closed(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "s", voxels(shape=(6, 9, 11)))
     (folder / "slice_3.png").unlink()
     (folder / "Thumbs.db").write_text("")
-    notes = facts(folder)[0].notes
-    assert "1 other files" in notes[0] and "jump from 2 to 4" in notes[1]
+    refused(folder, "1 section numbers are left out: 2 .counted from 0.*--lost-sections blank")
+    expected = voxels(shape=(6, 9, 11))
+    source, found = facts(folder, allowed=Allowed(lost_sections="close"))
+    np.testing.assert_array_equal(found, np.delete(expected, 2, 0))
+    assert "1 other files" in source.notes[0] and "without gaps" in source.notes[1]
+    source, found = facts(folder, allowed=Allowed(lost_sections="blank"))
+    expected[2] = 0
+    np.testing.assert_array_equal(found, expected)
+    assert source.shape == (6, 9, 11) and "sections 2 (counted from 0) are blank" in source.notes[1]
+    box = Box((1, 3, 4), (4, 9, 10))
+    with open_foreign(str(folder), allowed=Allowed(lost_sections="blank")) as source:
+        np.testing.assert_array_equal(source.read(box), expected[box.slices])
+
+
+def test_a_folder_that_is_no_one_series_is_refused_unless_any_order_will_do(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "s", voxels(shape=(6, 9, 11)))
+    Image.fromarray(voxels()[0, :9, :11]).save(folder / "slice_3 copy.png")
+    refused(folder, r"slice_1\.png \(6 alike\), slice_3 copy\.png; expected one section per file")
+    assert facts(folder, allowed=Allowed(any_order=True))[0].shape == (7, 9, 11)
+    (folder / "slice_3 copy.png").unlink()
+    (folder / "TileConfiguration.txt").write_text("")
+    refused(folder, "tiles of a mosaic")
 
 
 def test_a_folder_refuses_colour_stacks_and_broken_sections(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_module_with_a_prefix_writes_nothing_outside_it(outer):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_module_with_a_prefix_refuses_other_settings(outer):
-    target = "tissue/results/small/plan.json"
+    target = "tissue/results/small/planned.json"
     assert snakemake(outer, outer / "Snakefile", target).returncode == 0
     path = outer / "settings.yaml"
     path.write_text(path.read_text().replace("steps: 3", "steps: 2"))

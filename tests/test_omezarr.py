@@ -2,18 +2,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize
-from emgen.volumes import omezarr
+from emgen.volumes import omezarr, omezarr_reader
 
 sizes = st.floats(0.5, 100).map(lambda v: round(v, 3))
 voxels = st.builds(VoxelSize, sizes, sizes, sizes)
 factors = st.tuples(*[st.sampled_from([1, 2, 4, 8])] * 3)
 
 
-@given(voxels, st.lists(factors, min_size=1, max_size=4), st.sampled_from(["0.4", "0.5"]))
+@given(voxels, st.lists(factors, max_size=3), st.sampled_from(["0.4", "0.5"]))
 def test_what_is_written_is_read_again(voxel, steps, version):
-    levels = [omezarr.level_of(str(i), voxel, f) for i, f in enumerate(steps)]
-    image = omezarr.read(omezarr.write("v", levels, version, (0, 1, 2, 3)), "v")
+    levels = [omezarr.level_of(str(i), voxel, f) for i, f in enumerate([(1, 1, 1), *steps])]
+    image = omezarr_reader.read(omezarr.write("v", levels, version, (0, 1, 2, 3)), "v")
     assert image == omezarr.Image(version, tuple(levels), ("z", "y", "x"))
 
 
@@ -48,7 +49,7 @@ def described(**axis):
     ("unit", "nm"), [("micrometer", 1e3), ("nanometer", 1), ("angstrom", 0.1), ("millimeter", 1e6)]
 )
 def test_units_become_nanometres(unit, nm):
-    (level,) = omezarr.read(described(unit=unit), "v").levels
+    (level,) = omezarr_reader.read(described(unit=unit), "v").levels
     assert tuple(level.voxel) == pytest.approx((0.04 * nm, 0.004 * nm, 0.004 * nm))
     assert level.translation == pytest.approx((nm, 0, 0))
 
@@ -58,7 +59,7 @@ def test_a_scale_for_all_levels_counts_too():
     attributes["ome"]["multiscales"][0]["coordinateTransformations"] = [
         {"type": "scale", "scale": [100, 1000, 1000]}
     ]
-    assert tuple(omezarr.read(attributes, "v").levels[0].voxel) == pytest.approx((4, 4, 4))
+    assert tuple(omezarr_reader.read(attributes, "v").levels[0].voxel) == pytest.approx((4, 4, 4))
 
 
 @pytest.mark.parametrize(
@@ -66,16 +67,16 @@ def test_a_scale_for_all_levels_counts_too():
     [
         ({}, "not an OME-Zarr image"),
         (described(), "voxel size is unknown"),
-        (described(unit="parsec"), "unknown unit 'parsec'"),
+        (described(unit="parsec"), "unknown unit of length 'parsec'"),
     ],
 )
 def test_metadata_that_says_too_little_is_refused(attributes, fault):
-    with pytest.raises(ValueError, match=fault):
-        omezarr.read(attributes, "v")
+    with pytest.raises(EmgenError, match=fault):
+        omezarr_reader.read(attributes, "v")
 
 
 def test_a_level_without_a_scale_is_refused():
     attributes = described(unit="nanometer")
     attributes["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"] = []
-    with pytest.raises(ValueError, match="no scale"):
-        omezarr.read(attributes, "v")
+    with pytest.raises(EmgenError, match="no scale"):
+        omezarr_reader.read(attributes, "v")

@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from emgen.config import parse
+from emgen.config.qc import Qc
 from emgen.config.restore import Restore
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
 from emgen.modes import mode
 from emgen.physics.noise_model import NoiseModel
 from emgen.run import output
+from emgen.run.identity import unchanged
+from emgen.run.mend import begin, mend
 from emgen.run.output import create_output, refuse_other_settings
-from emgen.run.plan import PLAN_SCHEMA, Plan, make
+from emgen.run.plan import DamagedPlan, Plan, make
 from emgen.run.resolve import concurrent_blocks, resolve
 from emgen.volumes.volume import Volume
 
@@ -170,7 +173,7 @@ def test_an_output_of_another_plan_is_not_touched(tmp_path):
     plan = make(found)
     first = create_output(plan, found, tmp_path / "o.ome.zarr")
     assert create_output(plan, found, tmp_path / "o.ome.zarr").path == first.path
-    with pytest.raises(EmgenError, match="nothing was overwritten"):
+    with pytest.raises(EmgenError, match=r"[Nn]othing was overwritten"):
         create_output(dataclasses.replace(plan, key="other"), found, tmp_path / "o.ome.zarr")
 
 
@@ -199,12 +202,6 @@ def test_a_plan_of_another_version_is_named_and_refused(tmp_path):
     path.write_text(json.dumps(facts))
     with pytest.raises(EmgenError, match=r"another version of emgen: .*\(emgen 0\.1\.0\)"):
         Plan.read(path)
-    path.write_text("{")
-    with pytest.raises(EmgenError, match="is not a plan"):
-        Plan.read(path)
-    path.write_text(json.dumps({"schema_version": PLAN_SCHEMA, "config": facts["config"]}))
-    with pytest.raises(EmgenError, match="is damaged"):
-        Plan.read(path)
 
 
 def test_the_noise_model_is_in_the_plan_as_a_whole(tmp_path):
@@ -227,7 +224,10 @@ def test_what_the_voxels_depend_on_has_the_names_that_runs_are_compared_by(tmp_p
         *(3, 6),
         0.85,
     )
-    assert set(kept["input"]) == {"volume", "lost"} and set(kept["grid"]) == {"block", "halo"}
+    assert {"volume", "lost", "voxel_size"} <= set(kept["input"]) and set(kept["grid"]) == {
+        "block",
+        "halo",
+    }
 
 
 def test_more_threads_and_thinner_blocks_project_more_memory(tmp_path):
@@ -238,3 +238,157 @@ def test_more_threads_and_thinner_blocks_project_more_memory(tmp_path):
     thin = resolve(config(volume, output={"chunk": [1, 8, 8], "shard": [1, 8, 8]}, **flat))
     assert concurrent_blocks(thin.mode, thin.grid, 8) == 8
     assert thin.memory_mb(8) > thin.memory_mb(1)
+
+
+def planned(folder, **changes):
+    """A run that was planned: its specification, plan and folder."""
+    spec, run = resolve(config(measured(folder), **changes)), folder / "results"
+    plan = make(spec)
+    begin(plan, spec, run)
+    return spec, plan, run
+
+
+def test_settings_of_quality_control_are_in_no_plan(tmp_path):
+    plan = make(resolve(config(measured(tmp_path), qc={"tiles": 3})))
+    plan.write(tmp_path / "plan.json")
+    assert "qc" not in json.loads((tmp_path / "plan.json").read_text())["config"]
+    assert plan.config.qc == Qc() == Plan.read(tmp_path / "plan.json").config.qc
+
+
+DAMAGE = {
+    "missing": lambda text: None,
+    "empty": lambda text: "",
+    "cut": lambda text: text[: len(text) // 2],
+    "garbage": lambda text: "\0\1" + text,
+    "a list": lambda text: "[]",
+    "deep": lambda text: "[" * 100_000,
+    "without its key": lambda text: json.dumps({**json.loads(text), "key": None}),
+    "without shape": lambda text: text.replace("measured_shape", "shape"),
+    "of other settings": lambda text: text.replace('"seed"', '"sed"'),
+    "one digit": lambda text: text.replace('"seed": 0', '"seed": 8'),
+    "empty facts": lambda text: "{}",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_plan_that_is_lost_or_damaged_is_made_again_and_the_run_goes_on(tmp_path, damage):
+    spec, plan, run = planned(tmp_path)
+    (run / "stitch").mkdir()
+    (run / "stitch/0.json").write_text("{}")
+    text = damage((run / "plan.json").read_text())
+    (run / "plan.json").unlink()
+    if text is not None:
+        (run / "plan.json").write_text(text)
+    with pytest.raises(DamagedPlan, match="start the run again"):
+        Plan.of(run)
+    refuse_other_settings(spec, run)
+    mark = (run / "planned.json").stat()
+    mend(spec, run)
+    assert Plan.of(run) == plan and (run / "stitch/0.json").exists()
+    assert (run / "planned.json").stat().st_size == mark.st_size
+
+
+def test_a_plan_that_is_lost_does_not_hide_other_settings_or_other_input(tmp_path):
+    spec, _, run = planned(tmp_path)
+    (run / "plan.json").unlink()
+    with pytest.raises(EmgenError, match=r"restore\.seed was 0, now 5"):
+        refuse_other_settings(
+            resolve(config(Volume.open(spec.measured.path), restore={"seed": 5})), run
+        )
+    shutil.rmtree(spec.measured.path)
+    other = np.random.default_rng(1).integers(40, 200, (5, 20, 22)).astype(np.uint8)
+    spec = resolve(config(measured(tmp_path, other)))
+    with pytest.raises(EmgenError, match="its checksum of sampled voxels was"):
+        refuse_other_settings(spec, run)
+    with pytest.raises(EmgenError, match=r"its checksum of sampled voxels was .*overwritten"):
+        create_output(make(spec), spec, run / "restored.ome.zarr")
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_an_output_that_is_lost_is_written_again_as_a_whole(tmp_path, samples):
+    spec, plan, run = planned(tmp_path, restore={"samples": samples})
+    marks = ("stitch/0.json", "pyramid/1.json", "restored.json", "blocks/0.json")
+    for name in marks:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("{}")
+    mend(spec, run)
+    assert all((run / name).exists() for name in marks)
+    lost = run / ("restored.ome.zarr" if samples == 1 else "uncertainty.ome.zarr")
+    shutil.rmtree(lost)
+    refuse_other_settings(spec, run)
+    mend(spec, run)
+    assert [name for name in marks if (run / name).exists()] == ["blocks/0.json"]
+    assert Volume.open(lost).shape == plan.shape and (run / "planned.json").exists()
+
+
+def test_a_run_that_was_never_planned_is_left_to_the_rule(tmp_path):
+    spec, run = resolve(config(measured(tmp_path))), tmp_path / "results"
+    mend(spec, run)
+    assert not run.exists()
+    run.mkdir()
+    (run / "plan.json").write_text("{")
+    (run / "planned.json").write_text("{}")
+    refuse_other_settings(spec, run)
+    mend(spec, run)
+    assert not (run / "planned.json").exists()
+
+
+def test_a_start_stopped_at_any_file_is_gone_on_with(tmp_path):
+    spec, plan, run = planned(tmp_path, restore={"samples": 2})
+    for gone in (["planned.json"], ["plan.json"], ["uncertainty.ome.zarr"], ["restored.ome.zarr"]):
+        for name in gone:
+            path = run / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            refuse_other_settings(spec, run)
+            mend(spec, run)
+            assert Plan.of(run) == plan and (run / "planned.json").exists()
+            assert {path.name for path in run.iterdir()} == {
+                *("plan.json", "planned.json", "restored.ome.zarr", "uncertainty.ome.zarr")
+            }
+
+
+def test_another_division_into_jobs_is_in_the_plan_before_any_job_starts(tmp_path):
+    spec, plan, run = planned(tmp_path)
+    other = resolve(config(spec.measured, grid={"blocks_per_job": 2}, qc={"tiles": 9}))
+    refuse_other_settings(other, run)
+    mend(other, run)
+    assert Plan.of(run).grid.jobs == other.grid.jobs != plan.grid.jobs
+    assert Plan.of(run).key == plan.key and Plan.of(run).config.qc == Qc()
+
+
+def test_an_output_of_another_run_under_this_name_is_not_filled(tmp_path):
+    spec, plan, run = planned(tmp_path)
+    other = dataclasses.replace(plan, key="other", settings={**plan.settings, "prior": "none"})
+    other.write(run / "plan.json")
+    with pytest.raises(EmgenError, match=r"was not made from .*plan\.json: prior was"):
+        refuse_other_settings(spec, run)
+
+
+CHANGES = {
+    "grown": (
+        lambda v: np.concatenate([v, v]),
+        THICK,
+        r"its shape was \(5, 20, 22\), now \(10, 20",
+    ),
+    "voxels": (lambda v: v + np.uint8(1), THICK, "its checksum of sampled voxels was"),
+    "type": (lambda v: v.astype(np.uint16), THICK, r"its type was \|u1, now <u2"),
+    "voxel size": (lambda v: v, VoxelSize(24, 8.001, 8.001), "its voxel size was 24"),
+}
+
+
+@pytest.mark.parametrize(("change", "voxel", "words"), CHANGES.values(), ids=CHANGES)
+def test_input_that_changed_is_refused_at_the_start_and_in_a_job(tmp_path, change, voxel, words):
+    spec, plan, run = planned(tmp_path, restore={"factor": 3})
+    voxels = spec.measured.read(Box.whole(spec.measured.shape))
+    refuse_other_settings(spec, run)
+    assert unchanged(plan, spec.measured) is spec.measured
+    shutil.rmtree(spec.measured.path)
+    now = measured(tmp_path, change(voxels), voxel)
+    with pytest.raises(EmgenError, match=words):
+        unchanged(plan, now)
+    again = resolve(config(now, restore={"factor": 3}))
+    with pytest.raises(EmgenError, match=words):
+        refuse_other_settings(again, run)
+    (run / "plan.json").unlink()
+    with pytest.raises(EmgenError, match=words):
+        refuse_other_settings(again, run)

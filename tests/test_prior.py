@@ -248,7 +248,7 @@ class TestFiles:
 
     def test_a_card_that_is_none_is_named(self, saved):
         saved.path.with_suffix(".json").write_text("[]")
-        with pytest.raises(EmgenError, match="not the card of a prior"):
+        with pytest.raises(EmgenError, match=r"p\.json: expected keys and values; found list"):
             load(str(saved.path))
 
     def test_damaged_weights_are_named(self, saved):
@@ -265,6 +265,17 @@ class TestFiles:
         saved.path.with_suffix(".json").write_text(json.dumps(card))
         with pytest.raises(EmgenError, match="cannot be read"):
             load(str(saved.path))
+
+    @pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1e30])
+    def test_weights_that_no_training_made_are_refused(self, tmp_path, value):
+        damaged = network()
+        with torch.no_grad():
+            list(damaged.parameters())[3].view(-1)[-1] = value
+        card = save(damaged, tmp_path / "p.safetensors", "p", SMALL, {})
+        with pytest.raises(
+            EmgenError, match=f"damaged: 1 of .* the first is {value:g}".replace("+", r"\+")
+        ):
+            load(str(card.path))
 
     def test_weights_of_another_network_are_named(self, saved):
         card = json.loads(saved.path.with_suffix(".json").read_text())

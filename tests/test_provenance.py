@@ -3,6 +3,7 @@ import json
 import pytest
 from runs import measured, settings
 
+from emgen.config.qc import Qc
 from emgen.config.run import parse
 from emgen.run import provenance
 from emgen.run.plan import make
@@ -14,14 +15,14 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     (folder / "provenance").mkdir()
     plan = make(resolve(parse(settings(measured(folder), restore={"samples": 2}))))
-    provenance.write(plan, {"blocks": 18, "seconds": 1.0}, folder)
+    provenance.write(plan, {"blocks": 18, "seconds": 1.0}, folder, Qc(tiles=3))
     files = (folder / name for name in ("provenance/run.json", "ro-crate-metadata.json"))
     return plan, *(json.loads(path.read_text()) for path in files)
 
 
 def test_the_run_can_be_made_again_from_its_facts(written):
     plan, facts, _ = written
-    assert parse(facts["config"]) == plan.config
+    assert parse(facts["config"]) == plan.config.model_copy(update={"qc": Qc(tiles=3)})
     assert (facts["key"], facts["prior"]["sha256"]) == (plan.key, plan.prior["sha256"])
     assert {"torch", "snakemake", "zarr"} <= set(facts["packages"])
 

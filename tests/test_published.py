@@ -7,9 +7,9 @@ import hashlib
 import json
 import math
 import os
-import re
 import subprocess
 import sys
+import zipfile
 from functools import partial
 
 import pytest
@@ -178,12 +178,15 @@ class TestFiles:
         assert "weights_only" not in str(refusal.value)
 
     def test_a_whole_network_is_refused_with_a_command_that_takes_its_tensors(self, tmp_path):
-        torch.save(UNet2DModel(**SMALL), tmp_path / "a.pt")
+        name = "a'$(touch ran)`touch ran`\"; touch ran"
+        source = tmp_path / f"{name}.pt"
+        torch.save(UNet2DModel(**SMALL), source)
         with pytest.raises(EmgenError, match=r"UNet2DModel.*Only where you trust") as refusal:
-            convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
-        code = re.search(r'python -c "(.*)"$', str(refusal.value))[1]
-        subprocess.run([sys.executable, "-c", code], check=True)
-        assert convert(tmp_path / "a-tensors.pt", tmp_path / "a.safetensors").name == "a"
+            convert(source, tmp_path / "a.safetensors")
+        command = str(refusal.value).split(": python ")[1]
+        subprocess.run(f"{sys.executable} {command}", shell=True, check=True, cwd=tmp_path)
+        assert not (tmp_path / "ran").exists()
+        assert convert(tmp_path / f"{name}-tensors.pt", tmp_path / "a.safetensors").name == "a"
 
     @pytest.mark.parametrize(
         ("weights", "words"),
@@ -198,6 +201,26 @@ class TestFiles:
         torch.save(weights, tmp_path / "a.pt")
         with pytest.raises(EmgenError, match=words):
             convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+
+    @pytest.mark.parametrize(
+        "key", ["input_blocks.999999999.0.w", "x" * 10**6, "down_blocks.99999.x"]
+    )
+    def test_a_name_alone_asks_for_no_memory(self, tmp_path, key):
+        for first in ("conv_in.weight", "input_blocks.0.0.weight"):
+            torch.save({first: torch.ones(4, 1, 3, 3), key: torch.ones(1)}, tmp_path / "a.pt")
+            with pytest.raises(EmgenError) as refusal:
+                convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+            assert len(str(refusal.value)) < 2000
+
+    def test_few_bytes_that_say_they_are_many_are_refused(self, unet, tmp_path):
+        weights = unet.state_dict()
+        torch.save({**weights, "conv_in.bias": torch.ones(1).expand(10**9)}, tmp_path / "a.pt")
+        with pytest.raises(EmgenError, match="the file holds fewer numbers"):
+            convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+        with zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("b/data/0", bytes(10**6))
+        with pytest.raises(EmgenError, match="a compressed archive"):
+            convert(tmp_path / "b.pt", tmp_path / "a.safetensors")
 
     def test_weights_that_do_not_fit_are_named(self, unet, tmp_path):
         weights = unet.state_dict() | {

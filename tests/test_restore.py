@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -182,9 +184,25 @@ def test_nan_outside_the_sampled_boxes_is_still_found(volume, result):
         Restorer(plan)(outer, voxels)
 
 
-def test_a_prior_that_changed_since_the_plan_is_refused(result):
-    import dataclasses
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(("place", "value"), [(0, float("nan")), (1, float("inf"))])
+def test_a_result_that_is_no_number_is_an_error_and_never_a_zero(
+    result, volume, monkeypatch, dtype, place, value
+):
+    plan = dataclasses.replace(result[0], dtype=dtype)
+    outer = plan.grid[0].outer
 
+    def broken(self, observation, estimate):
+        fields = torch.zeros(2, *observation.box.shape)
+        fields[place, 1, 2, 3] = value
+        return fields[0], fields[1]
+
+    monkeypatch.setattr(Restorer, "_posterior", broken)
+    with pytest.raises(EmgenError, match=r"^1 of \d+ restored voxels from .* NaN or infinite"):
+        Restorer(plan)(outer, Volume.open(volume).read(plan.interpolation_support(outer)))
+
+
+def test_a_prior_that_changed_since_the_plan_is_refused(result):
     plan = dataclasses.replace(result[0], prior={**result[0].prior, "sha256": "0" * 64})
     with pytest.raises(EmgenError, match="has changed since the run was planned"):
         _ = Restorer(plan).networks.prior

@@ -156,9 +156,9 @@ def test_a_damaged_chunk_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("axes", "shape", "fault"),
     [
-        ("yx", (4, 4), "last three axes"),
+        ("yx", (4, 4), "needs a 3-D image"),
         ("tczyx", (2, 1, 4, 4, 4), "expected one 3-D image"),
-        ("xyz", (4, 4, 4), "last three axes"),
+        ("zyxw", (4, 4, 4, 2), "expected one 3-D image"),
     ],
 )
 def test_images_that_are_not_one_3d_volume_are_refused(tmp_path, axes, shape, fault):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emgen.cli.progress import progress
+from emgen.errors import sayable
 from emgen.geometry import VoxelSize, Zyx, zyx
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def add(commands: Commands) -> None:
         help="in nm; needed where the format has none",
     )
     parser.add_argument(
-        "--dataset", metavar="PATH", help="the data set inside an HDF5 file or an N5 container"
+        "--dataset",
+        metavar="PATH",
+        help="the data set inside an HDF5 file or an N5 container, the scale of a precomputed volume",
     )
     parser.add_argument(
         "--ngff", choices=("0.5", "0.4"), default="0.5", help="OME-Zarr version (default: 0.5)"
@@ -50,13 +52,33 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--label", action="store_true", help="the voxels are object numbers, not grey values"
     )
+    parser.add_argument(
+        "--missing-chunks",
+        choices=("refuse", "allow"),
+        default="refuse",
+        help="whether chunks may be missing, so that their voxels get the fill value (default: refuse)",
+    )
+    parser.add_argument(
+        "--lost-sections",
+        choices=("refuse", "blank", "close"),
+        default="refuse",
+        help="where file names skip a number: put blank sections there, or none (default: refuse)",
+    )
+    parser.add_argument(
+        "--white-is-zero",
+        choices=("refuse", "keep", "invert"),
+        default="refuse",
+        help="where the file says that zero is white: keep the numbers, or invert them (default: refuse)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Import a volume and say what was made."""
     from emgen.volumes.importers import import_volume
+    from emgen.volumes.sources import Allowed
 
+    allowed = Allowed(args.missing_chunks, args.lost_sections, args.white_is_zero)
     with progress("import") as tell:
         volume = import_volume(
             args.source,
@@ -67,7 +89,8 @@ def run(args: argparse.Namespace) -> None:
             chunk=args.chunk,
             shard=args.shard,
             label=args.label,
-            say=partial(print, flush=True),
+            allowed=allowed,
+            say=lambda sentence: print(sayable(sentence), flush=True),
             progress=tell,
         )
     shape = " x ".join(str(n) for n in volume.shape)

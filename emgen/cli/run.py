@@ -12,8 +12,6 @@ from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from emgen.cli import workflow
 from emgen.errors import EmgenError
 
@@ -86,8 +84,8 @@ def restore(settings: Path, options: Sequence[str]) -> int:
 def checked(path: Path, look: bool = True) -> str:
     """The name of the run whose settings are in this file, after everything that can be known before any work.
 
-    The file is read with a loader that makes nothing but plain values. Snakemake would go on to run the code that a
-    file with the key `__use_yte__` may hold; such a file is refused.
+    The file is read as plain values (`emgen.config.plain`). Snakemake would go on to run the code that a file with the
+    key `__use_yte__` may hold; such a file is refused.
 
     Args:
         path: YAML file.
@@ -99,21 +97,14 @@ def checked(path: Path, look: bool = True) -> str:
     from emgen.config.run import load
     from emgen.run.output import refuse_other_settings
     from emgen.run.resolve import resolve
+    from emgen.volumes.inputs import chunk_note
 
-    try:
-        settings = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError):
-        settings = None  # `load` says what is wrong
-    except UnicodeDecodeError:
-        raise EmgenError(f"{path} is not text; expected the settings of a run in YAML") from None
-    if isinstance(settings, dict) and "__use_yte__" in settings:
-        raise EmgenError(
-            f"{path} has the key `__use_yte__`, with which a file of settings may run code; emgen runs none. Remove the "
-            "key and write the values out"
-        )
     config = load(path)
     spec = resolve(config)
     refuse_other_settings(spec, Path("results") / config.run)
+    note = chunk_note(spec.measured, config.input)
+    if note:
+        print(note, flush=True)
     if look:
         _inspect(spec)
     return config.run

@@ -15,13 +15,14 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from emgen.config import plain
 from emgen.errors import EmgenError
 
 MAX_FAULTS = 10  # said at once: more fill a screen, and later ones often follow from the first
 MAX_VALUE = 80  # characters of a value that are repeated
+MAX_LINE = 360  # characters of a fault: ten of them fill a screen
 
 T = TypeVar("T")
 
@@ -40,6 +41,13 @@ BOUNDS = {
     "less_than_equal": "at most {le:g}",
     "finite_number": "a finite number",
 }
+PLAIN = {
+    "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them",
+    "string_too_short": "a text that is not empty",
+    "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "a name of letters, digits, `.`, `_` and `-` that begins with a letter or digit",
+}
 # faults of a value that is not of the type at all
 WRONG_TYPE = ("_type", "_parsing", "_from_float", "literal_error")
 
@@ -53,7 +61,9 @@ class Fault:
     meant: str = ""
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.text}"
+        key = self.key if len(self.key) <= MAX_VALUE else f"{self.key[:MAX_VALUE]}..."
+        line = f"{key}: {self.text}"
+        return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}..."
 
 
 def read_mapping(path: str | Path, name: str, example: str) -> dict[str, Any]:
@@ -65,14 +75,9 @@ def read_mapping(path: str | Path, name: str, example: str) -> dict[str, Any]:
         example: a line of such a file.
 
     Raises:
-        EmgenError: no such file, not YAML, or no keys and values.
+        EmgenError: as `emgen.config.plain.read`, or no keys and values.
     """
-    try:
-        facts = yaml.safe_load(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise EmgenError(f"{name} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise EmgenError(f"{name} is not YAML: {error}") from None
+    facts = plain.read(path, name)
     if not isinstance(facts, dict):
         raise EmgenError(
             f"{name}: expected keys and values, such as `{example}`; found {NAMES.get(type(facts), 'a text')}"
@@ -111,50 +116,71 @@ def explained(error: ValidationError, kind: Any, given: Any, key: str = "") -> l
         given: keys and values.
         key: where they stand in a larger whole.
     """
+    unions: set[str] = set()
     faults = [
         fault
         for details in error.errors(include_url=False)
-        for fault in _followed(details["loc"], details, kind, given, key)
+        if not _is_echo(details)
+        for fault in _followed(details["loc"], details, kind, given, key, unions)
     ]
     # `gian: 2` is one fault, not also a missing `gain`
     meant = {fault.meant for fault in faults}
     return [fault for fault in faults if fault.text != MISSING or fault.key not in meant]
 
 
+def _is_echo(details: Any) -> bool:
+    """Whether a list is called too short only because items of it are wrong, which are faults of their own."""
+    value = details["input"]
+    long = isinstance(value, list | tuple) and len(value) >= details.get("ctx", {}).get(
+        "min_length", 0
+    )
+    return bool(details["type"] == "too_short" and long)
+
+
 MISSING = "is missing and has no default"
 
 
 def _followed(
-    path: Sequence[str | int], details: Any, kind: Any, value: Any, key: str
+    path: Sequence[str | int], details: Any, kind: Any, value: Any, key: str, unions: set[str]
 ) -> Iterator[Fault]:
-    """The faults at the end of a path through `kind`; at a union on the way, those of the type that is meant."""
+    """The faults at the end of a path through `kind`; at a union on the way, those of the type that is meant.
+
+    `unions` are the keys of those that were explained: every member of each is a fault of pydantic's own.
+    """
     members = kinds(kind)
     if len(members) > 1:
-        yield from _of_union(members, value, key)
+        if key not in unions:
+            unions.add(key)
+            yield from _of_union(members, value, key)
         return
     (kind,) = members
     length = _length(kind)
     if length is not None and isinstance(value, list | tuple) and len(value) != length:
-        yield Fault(key, f"expected {noun(kind)}; found {_numeral(len(value))}: {_said(value)}")
+        yield Fault(key, f"expected {noun(kind)}; found {_numeral(len(value))}: {said(value)}")
     elif not path:
         yield Fault(key or "configuration", _wrong(details, kind))
     elif _is_model(kind) and isinstance(value, dict):
-        yield from _followed_in_model(path, details, kind, value, key)
+        yield from _followed_in_model(path, details, kind, value, key, unions)
     elif get_origin(kind) is dict and isinstance(value, dict) and path[0] in value:
         place = f"{key}.{path[0]}" if key else str(path[0])
-        yield from _followed(path[1:], details, get_args(kind)[1], value[path[0]], place)
+        yield from _followed(path[1:], details, get_args(kind)[1], value[path[0]], place, unions)
     elif get_origin(kind) in (tuple, list) and isinstance(value, list | tuple):
         items = get_args(kind)
         item = items[0] if length is None else items[int(path[0])]
         place = f"{key}[{path[0]}]"
-        yield from _followed(path[1:], details, item, value[int(path[0])], place)
+        yield from _followed(path[1:], details, item, value[int(path[0])], place, unions)
     else:
         # what a validator made of the value has no path in what was given
         yield Fault(key or "configuration", _wrong(details, kind))
 
 
 def _followed_in_model(
-    path: Sequence[str | int], details: Any, model: type[BaseModel], value: Any, key: str
+    path: Sequence[str | int],
+    details: Any,
+    model: type[BaseModel],
+    value: Any,
+    key: str,
+    unions: set[str],
 ) -> Iterator[Fault]:
     name = str(path[0])
     inner = f"{key}.{name}" if key else name
@@ -171,7 +197,7 @@ def _followed_in_model(
         yield Fault(inner, MISSING)
     else:
         field = model.model_fields[name]
-        yield from _followed(path[1:], details, field.annotation, value[name], inner)
+        yield from _followed(path[1:], details, field.annotation, value[name], inner, unions)
 
 
 def _of_union(members: Sequence[Any], value: Any, key: str) -> Iterator[Fault]:
@@ -185,7 +211,7 @@ def _of_union(members: Sequence[Any], value: Any, key: str) -> Iterator[Fault]:
             known = [word for _, word in words.values()]
             advice = _meant([Literal[tuple(known)]], value.get(tag))
             yield Fault(
-                f"{key}.{tag}", f"expected {_either(known)}; found {_said(value.get(tag))}{advice}"
+                f"{key}.{tag}", f"expected {_either(known)}; found {said(value.get(tag))}{advice}"
             )
             return
     for kind in alike:
@@ -196,7 +222,7 @@ def _of_union(members: Sequence[Any], value: Any, key: str) -> Iterator[Fault]:
             return
     yield Fault(
         key,
-        f"expected {_either(map(noun, members))}; found {_said(value)}{_meant(members, value)}",
+        f"expected {_either(map(noun, members))}; found {said(value)}{_meant(members, value)}",
     )
 
 
@@ -225,11 +251,13 @@ def _wrong(details: Any, kind: Any) -> str:
     problem, value, context = details["type"], details["input"], details.get("ctx", {})
     if problem == "value_error":
         return str(context["error"])
+    if problem in PLAIN:
+        return f"expected {PLAIN[problem].format(**context)}; found {said(value)}"
     if problem in BOUNDS:
-        return f"expected {BOUNDS[problem].format(**context)}; found {_said(value)}"
+        return f"expected {BOUNDS[problem].format(**context)}; found {said(value)}"
     if problem.endswith(WRONG_TYPE):
-        return f"expected {noun(kind)}; found {_said(value)}{_meant([kind], value)}"
-    return f"{details['msg'][0].lower()}{details['msg'][1:]}; found {_said(value)}"
+        return f"expected {noun(kind)}; found {said(value)}{_meant([kind], value)}"
+    return f"{details['msg'][0].lower()}{details['msg'][1:]}; found {said(value)}"
 
 
 def kinds(kind: Any) -> list[Any]:
@@ -291,7 +319,7 @@ def _near(name: str, model: type[BaseModel]) -> str:
         for key in field.annotation.model_fields  # type: ignore[union-attr]
     }
     inside = [key for key in sorted(parts) if key.endswith(f".{name}")]
-    close = difflib.get_close_matches(name, model.model_fields, n=1)
+    close = difflib.get_close_matches(name[:MAX_VALUE], model.model_fields, n=1)
     return (close or inside or [""])[0]
 
 
@@ -299,11 +327,24 @@ def _meant(members: Sequence[Any], value: Any) -> str:
     """Advice where a word is nearly one of those that are known, or is the one thing that a mapping needs."""
     types = [kind for member in members for kind in kinds(member)]
     words = [str(word) for kind in types if get_origin(kind) is Literal for word in get_args(kind)]
-    if close := difflib.get_close_matches(str(value), words, n=1):
+    word = str(value)[:MAX_VALUE] if isinstance(value, str | int | float) else ""
+    if close := difflib.get_close_matches(word, words, n=1):
         return f"; did you mean {close[0]}?"
     if len(types) == 1 and _is_model(types[0]) and isinstance(value, str):
         needed = _needed(types[0])
-        return f"; write it as {{{needed[0]}: {value}}}" if len(needed) == 1 else ""
+        return f"; write it as {{{needed[0]}: {value[:MAX_VALUE]}}}" if len(needed) == 1 else ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _wrapped(types, value)
+    return ""
+
+
+def _wrapped(types: Sequence[Any], value: float) -> str:
+    """Advice where a number stands alone that belongs into a list or a mapping: `lost: 5`, `adapt: 300`."""
+    for kind in types:
+        if get_origin(kind) is tuple and _length(kind) is None:
+            return f"; write it as [{value}]"
+        if len(types) == 1 and _is_model(kind) and len(kind.model_fields) == 1:
+            return f"; write it as {{{next(iter(kind.model_fields))}: {value}}}"
     return ""
 
 
@@ -320,10 +361,14 @@ def _numeral(count: int) -> str:
     return NUMERALS[count] if count < len(NUMERALS) else str(count)
 
 
-def _said(value: Any) -> str:
-    """A value as it may stand in the file, shortened."""
+def said(value: Any) -> str:
+    """A value as it may stand in the file, shortened; of a large one no more is written than is repeated."""
+    text = ""
     try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = str(value)
+        for piece in json.JSONEncoder(ensure_ascii=False, default=str).iterencode(value):
+            text += piece
+            if len(text) > MAX_VALUE:
+                break
+    except (TypeError, ValueError, RecursionError):
+        text = str(type(value).__name__) if isinstance(value, dict | list) else str(value)
     return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}..."

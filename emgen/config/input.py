@@ -8,6 +8,7 @@ from pydantic import Field
 
 from emgen.config.settings import Settings
 
+Nanometres = Annotated[float, Field(gt=0)]
 Refusal = Literal["no-tissue", "nothing-to-restore", "swapped-axes"]
 """Findings of the inspection with which nothing is restored."""
 
@@ -18,9 +19,26 @@ class Input(Settings):
     volume: Annotated[
         str,
         Field(
-            description="OME-Zarr 0.4 or 0.5 image, a local path or a URL (s3://, https://); 3-D, any integer or float type."
+            description="OME-Zarr image of versions 0.1 to 0.5, a local path or a URL (s3://, https://); 3-D, any integer or float type."
         ),
     ]
+    voxel_size: Annotated[
+        tuple[Nanometres, Nanometres, Nanometres] | None,
+        Field(
+            description=(
+                "Size of a voxel (z, y, x) in nm, where the volume's metadata say none or a wrong one; it wins over them."
+            )
+        ),
+    ] = None
+    missing_chunks: Annotated[
+        Literal["refuse", "blank"],
+        Field(
+            description=(
+                "What chunks mean that the volume names and does not hold. refuse: a copy broke off, or something is damaged; "
+                "blank: they were left out because they are blank, and hold no tissue."
+            )
+        ),
+    ] = "refuse"
     lost: Annotated[
         Literal["auto"] | tuple[Annotated[int, Field(ge=0)], ...],
         Field(

@@ -29,5 +29,8 @@ class Qc(Settings):
     )
     tiles: Annotated[
         Count,
-        Field(description="At most so many tiles, spread evenly; the report says how many."),
+        Field(
+            le=100_000,
+            description="At most so many tiles, spread evenly; the report says how many.",
+        ),
     ] = 64

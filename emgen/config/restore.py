@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from emgen.config.faults import said
 from emgen.config.settings import Settings
 
+MOST_FACTOR = 32  # output sections of a measured one: what lies between is then a guess
+
 AUTO, LINEAR = "auto", "linear"
+LARGEST = 1e30  # grey values: beyond them squares are no numbers any more
 
 
 class Psf(Settings):
@@ -49,9 +54,11 @@ class Psf(Settings):
     @model_validator(mode="before")
     @classmethod
     def _blind_is_a_word(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "blind":
+        if value is not None and value != "blind" and not isinstance(value, dict | Psf):
+            near = isinstance(value, str) and difflib.get_close_matches(value, ["blind"])
             raise ValueError(
-                f'expected the word "blind", or a mapping of sigma and angle, or of kernel; found {value!r}'
+                'expected the word "blind", or a mapping of sigma and angle, or of kernel; found '
+                f"{said(value)}{'; did you mean blind?' if near else ''}"
             )
         return {"blind": True} if value == "blind" else value
 
@@ -65,25 +72,44 @@ class Psf(Settings):
         ]
         if len(given) > 1:
             raise ValueError(f"give one of sigma, kernel and blind; found {' and '.join(given)}")
+        sizes = self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
+        if self.angle and sizes[0] == sizes[1]:
+            raise ValueError(
+                f"angle {self.angle:g} has no effect on a round Gaussian; give sigma two numbers [y, x], or remove `angle`"
+            )
         return self
 
 
 class PoissonGaussian(Settings):
     """Poisson-Gaussian noise: its variance at a grey value g is gain * (g - black) + sigma^2."""
 
-    gain: Annotated[float, Field(ge=0, description="Grey values per electron counted.")]
+    gain: Annotated[float, Field(ge=0, le=LARGEST, description="Grey values per electron counted.")]
     sigma: Annotated[
         float,
         Field(
             ge=0,
+            le=LARGEST,
             description="Standard deviation of the noise that does not depend on brightness, in grey values.",
         ),
     ] = 0.0
-    black: Annotated[float, Field(description="Grey value where no electron is counted.")] = 0.0
+    black: Annotated[
+        float,
+        Field(ge=-LARGEST, le=LARGEST, description="Grey value where no electron is counted."),
+    ] = 0.0
+
+    @model_validator(mode="after")
+    def _black_has_an_effect(self) -> PoissonGaussian:
+        if self.black and not self.gain:
+            raise ValueError(
+                f"black {self.black:g} has no effect with gain 0: the noise is the same everywhere. Remove `black`"
+            )
+        return self
 
 
 NoiseSetting = (
-    Literal["auto", "poisson", "correlated"] | Annotated[float, Field(ge=0)] | PoissonGaussian
+    Literal["auto", "poisson", "correlated"]
+    | Annotated[float, Field(ge=0, le=LARGEST)]
+    | PoissonGaussian
 )
 """The noise of the measurement in grey values, or how it is estimated."""
 
@@ -120,7 +146,7 @@ class Restore(Settings):
         int | None,
         Field(
             ge=1,
-            le=32,
+            le=MOST_FACTOR,
             description=(
                 "isotropic: output sections per measured section; by default the voxel anisotropy, which must then be "
                 "within 5 % of a whole number (give the factor yourself otherwise). superres: 2, 3 or 4, no default."

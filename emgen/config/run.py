@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from emgen.config.faults import checked, read_mapping
+from emgen.addresses import HOW_TO_GIVE, secrets
+from emgen.config.faults import MAX_FAULTS, checked, read_mapping, said
 from emgen.config.grid import GridSettings
 from emgen.config.input import Input
 from emgen.config.output import Output
 from emgen.config.qc import Qc
 from emgen.config.restore import Restore
 from emgen.config.settings import Settings
+from emgen.errors import EmgenError
 
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names a folder on any file system, and no path
+LONGEST_NAME = 100  # characters: of a folder, to which others are added
 
 
 class Config(Settings):
@@ -32,6 +36,7 @@ class Config(Settings):
         str,
         Field(
             pattern=RUN_NAME,
+            max_length=LONGEST_NAME,
             description="Name of the run; everything lands under results/<run>/.",
         ),
     ]
@@ -52,7 +57,7 @@ class Config(Settings):
             return str(value)
         if isinstance(value, str) and not re.match(RUN_NAME, value):
             raise ValueError(
-                f"expected a name of letters, digits, `.`, `_` and `-` that begins with a letter or digit; found {value!r}"
+                f"expected a name of letters, digits, `.`, `_` and `-` that begins with a letter or digit; found {said(value)}"
             )
         return value
 
@@ -74,11 +79,22 @@ def parse(settings: dict[str, Any]) -> Config:
         settings: keys and values as YAML has them.
 
     Raises:
-        EmgenError: unknown keys, wrong types or settings that do not fit together; up to ten faults in one message.
+        EmgenError: unknown keys, wrong types or settings that do not fit together, up to ten faults in one message; or a
+            password or signature in an address.
     """
+    refuse_secrets(settings)
     return checked(
         Config, settings, "the configuration", "Every key is described in config/config.yaml."
     )
+
+
+def refuse_secrets(settings: Any) -> None:
+    """`EmgenError` if an address in the settings holds a password, a key or a signature."""
+    if keys := list(islice(secrets(settings), MAX_FAULTS)):
+        raise EmgenError(
+            f"{', '.join(keys)}: expected a plain address, such as https://host/data.ome.zarr; found one with a user name, a "
+            f"password or a signature in it. {HOW_TO_GIVE}"
+        )
 
 
 def load(path: str | Path) -> Config:

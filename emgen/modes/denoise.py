@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from emgen.config.restore import AUTO, LINEAR
+from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.modes.observation import Observation, Planned
 from emgen.modes.sections import Sections
@@ -33,6 +35,12 @@ class Denoise(Sections):
     def refuse_unfit(self) -> None:
         self.refuse_adaptation()
         self.refuse_factor()
+        single = self.measured_shape[0] == 1 and self.restore.noise != "correlated"
+        if single and self.restore.estimator not in (AUTO, LINEAR):
+            raise EmgenError(
+                "restore.estimator has no effect on a single section, which the prior denoises; remove `estimator`, or give "
+                "the sections before and behind with it"
+            )
 
     @property
     def acquisition(self) -> Acquisition:

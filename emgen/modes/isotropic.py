@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from emgen.config.restore import NoiseSetting
+from emgen.config.restore import MOST_FACTOR, NoiseSetting
 from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.modes.mode import Mode
@@ -85,6 +85,11 @@ class Isotropic(Mode):
             raise EmgenError(
                 f"the input has voxels of {voxel}: z is {voxel.anisotropy:.3g} times coarser, which is not within "
                 "5 % of a whole number. Set restore.factor to the output sections you want per measured section"
+            )
+        if self.restore.factor is None and self.factor > MOST_FACTOR:
+            raise EmgenError(
+                f"the input has voxels of {voxel}: z is {voxel.anisotropy:.3g} times coarser, and emgen makes at most "
+                f"{MOST_FACTOR} sections of one. If the size is wrong, set input.voxel_size; else set restore.factor"
             )
         if self.factor < 1:
             raise EmgenError(

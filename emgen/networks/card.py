@@ -7,16 +7,22 @@ how well it does on tissue that it never saw. A card belongs to one file: it hol
 from __future__ import annotations
 
 import hashlib
-import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from emgen.config.plain import read_json
 from emgen.errors import EmgenError
+from emgen.networks.architecture import check as check_architecture
 
 SHIPPED = Path(__file__).parent / "weights"
 TILE = 128  # pixels: the patches of EM Generalist's published networks, whose converted cards name no patch size
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+
+LONGEST_NAME, LARGEST_TILE = 200, 4096
+FOUND = frozenset({"name", "sha256", "file", "weights", "stride", "context", "faintest_noise"})
+"""What a plan says of a network that emgen found out itself: no free key of a card has one of these names."""
 
 Task = Literal["prior", "axial", "sections"]
 """What a network was trained for: the flow-matching prior, the estimate between sections, or that within sections."""
@@ -103,7 +109,9 @@ class Card:
             facts["context"] = self.context
         if self.task == "sections":
             facts["faintest_noise"] = self.faintest_noise
-        return {**facts, **self.facts}
+        # what others wrote into the card never stands for what emgen found out itself
+        free = {key: value for key, value in self.facts.items() if key not in FOUND}
+        return {**free, **facts}
 
 
 def is_tied(architecture: dict[str, Any]) -> bool:
@@ -123,14 +131,17 @@ def resolve(name: str) -> Card:
         raise EmgenError(
             f"the prior {path} has no card: expected {card_path} beside it, as `emgen train` and `emgen convert` write it"
         )
+    stored = read_json(card_path, str(card_path))
     try:
-        facts = translated(json.loads(card_path.read_text()))
+        facts = translated(stored)
         card = Card(path, facts.pop("name"), facts.pop("sha256"), facts.pop("architecture"), facts)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        _check(card)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise EmgenError(
             f"{card_path} is not the card of a prior ({type(error).__name__}: {error}); restore the file"
         ) from None
-    actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as weights:
+        actual = hashlib.file_digest(weights, "sha256").hexdigest()
     if actual != card.sha256:
         raise EmgenError(
             f"the prior {path} is not the file its card describes: expected sha256 {card.sha256[:12]}…, found {actual[:12]}…; "
@@ -139,13 +150,26 @@ def resolve(name: str) -> Card:
     return card
 
 
+def _check(card: Card) -> None:
+    """`ValueError` if a card says what no network can be."""
+    check_architecture(card.architecture)
+    if not isinstance(card.name, str) or len(card.name) > LONGEST_NAME:
+        raise ValueError(f"name: expected a text of up to {LONGEST_NAME} characters")
+    if not isinstance(card.sha256, str):
+        raise ValueError("sha256: expected a text of 64 digits")
+    if card.tile is not None and not 1 <= card.tile <= LARGEST_TILE:
+        raise ValueError(
+            f"training.patches.size: expected 1 to {LARGEST_TILE} pixels; found {card.tile}"
+        )
+
+
 def translated(facts: dict[str, Any]) -> dict[str, Any]:
     """What a card says, in the words of this version: cards of version 0.1.0 go on being read.
 
     Then `context` was `beside`, and `training.task` was `training.flow`, `.interpolation` or `.sections`.
     """
-    architecture = with_context(facts["architecture"])
-    task = _task(architecture)
+    described = with_context(facts["architecture"])
+    task = _task(described)
     training = dict(facts.get("training", {}))
     if (settings := training.pop(FORMER_TASK_KEYS[task], None)) is not None:
         training["task"] = {"kind": task, **with_context(settings)}
@@ -154,7 +178,7 @@ def translated(facts: dict[str, Any]) -> dict[str, Any]:
         for key, value in facts.items()
     }
     trained = {"training": training} if training else {}
-    return {**validation, "architecture": architecture, **trained}
+    return {**validation, "architecture": described, **trained}
 
 
 def with_context(settings: dict[str, Any]) -> dict[str, Any]:
@@ -169,9 +193,12 @@ def _task(architecture: dict[str, Any]) -> Task:
 
 def _weights_path(name: str) -> Path:
     if name.endswith(PICKLES):
+        command = shlex.join(
+            ["emgen", "convert", name, str(Path(name).with_suffix(".safetensors"))]
+        )
         raise EmgenError(
             f"the prior {name} is a pickle, which can run any program when it is read; convert its tensors and give what "
-            f"that makes: emgen convert {name} {Path(name).with_suffix('.safetensors')}"
+            f"that makes: {command}"
         )
     if name.endswith(".safetensors"):
         path = Path(name)

@@ -9,13 +9,17 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from emgen import __version__
 from emgen.errors import EmgenError
-from emgen.networks.build import Network, build
+from emgen.networks.build import Network, build_for
 from emgen.networks.card import Card, resolve
 from emgen.networks.estimator import Estimator
 from emgen.networks.prior import Prior
+
+LARGEST_WEIGHT = 1e6
+"""No network that learnt anything has a larger weight: in those that ship the largest is 200, a frequency of the time."""
 
 
 def load(name: str) -> tuple[Prior, Card]:
@@ -50,8 +54,9 @@ def load_network(name: str) -> tuple[Network, Card]:
     """
     card = resolve(name)
     try:
-        network = build(card.architecture)
-        network.load_state_dict({key: value.float() for key, value in load_file(card.path).items()})
+        weights = {key: value.float() for key, value in load_file(card.path).items()}
+        network = build_for(card.architecture, {key: value.shape for key, value in weights.items()})
+        network.load_state_dict(weights)
     except (SafetensorError, OSError) as error:
         raise EmgenError(
             f"the weights {card.path} cannot be read ({error}); it is not a safetensors file, or damaged"
@@ -61,7 +66,20 @@ def load_network(name: str) -> tuple[Network, Card]:
         raise EmgenError(
             f"the weights in {card.path} do not fit the network that its card describes: {' '.join(first[:2])}"
         ) from None
+    _refuse_damaged(weights, card.path)
     return network.eval(), card
+
+
+def _refuse_damaged(weights: dict[str, Tensor], path: Path) -> None:
+    """`EmgenError` where a weight is NaN, infinite or so large that no training made it."""
+    for name, values in weights.items():
+        # written so that NaN, which compares with nothing, is found too
+        sound = values.abs() <= LARGEST_WEIGHT
+        if not sound.all():
+            raise EmgenError(
+                f"the weights in {path} are damaged: {int((~sound).sum())} of {values.numel()} values of {name} are "
+                f"NaN, infinite or beyond {LARGEST_WEIGHT:g}, the first is {float(values[~sound][0]):g}; restore the file"
+            )
 
 
 def save(

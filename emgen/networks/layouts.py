@@ -165,8 +165,14 @@ def _split(value: Tensor, owner: str, part: str) -> Weights:
 
 
 def _count(weights: Weights, pattern: str) -> int:
+    """How many modules of a list there are, by the highest number in a name; each has a weight, so no more than those."""
     matches = (re.match(pattern, key) for key in weights)
-    return max((int(match[1]) for match in matches if match), default=-1) + 1
+    count = max((int(match[1]) for match in matches if match), default=-1) + 1
+    if count > len(weights):
+        raise ValueError(
+            f"a name says that there are {count} modules, with {len(weights)} weights in all"
+        )
+    return count
 
 
 def _expect(weights: Weights, keys: list[str]) -> None:

@@ -9,6 +9,8 @@ import hashlib
 import json
 import pickle
 import re
+import shlex
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from emgen.config.plain import read_json
 from emgen.errors import EmgenError
 from emgen.networks import layouts
+from emgen.networks.build import LONGEST_NAME, build_for
 from emgen.networks.card import PICKLES, Card
 from emgen.networks.checkpoint import save
 from emgen.networks.layouts import Weights
@@ -54,14 +58,13 @@ def convert(source: Path, target: Path, name: str | None = None) -> Card:
     layout, read = _layout(source, weights)
     try:
         architecture, renamed = read(weights)
-        prior = UNet2DPrior(**architecture)
-        _fill(prior, renamed)
+        prior = _filled(architecture, renamed)
         _check_settings(prior, source)
     except (ValueError, TypeError, RuntimeError) as error:
         raise EmgenError(f"{source} looks like {layout}, but does not fit: {error}") from None
     facts = {
         "source": source.name,
-        "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "source_sha256": _sha256(source),
         "layout": layout,
         "scaling": "0 and 255 to -1 and +1, as published; emgen scales by percentiles of the volume",
         "note": "Converted. Licence: as its source states; EM Generalist's code states none.",
@@ -72,6 +75,11 @@ def convert(source: Path, target: Path, name: str | None = None) -> Card:
         raise EmgenError(f"{target} cannot be written: {error}") from None
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _layout(source: Path, weights: Weights) -> tuple[str, layouts.Layout]:
     """The layout of a checkpoint, in words and as what reads it."""
     if "input_blocks.0.0.weight" in weights:
@@ -80,7 +88,7 @@ def _layout(source: Path, weights: Weights) -> tuple[str, layouts.Layout]:
         return "diffusion (UNet2DModel)", layouts.diffusion
     raise EmgenError(
         f"{source} has none of the known layouts: expected input_blocks.0.0.weight (torchcfm UNetModelWrapper) or "
-        f"conv_in.weight (diffusers UNet2DModel), found {', '.join(sorted(weights)[:3]) or 'nothing'}, …"
+        f"conv_in.weight (diffusers UNet2DModel), found {', '.join(key[:LONGEST_NAME] for key in sorted(weights)[:3]) or 'nothing'}, …"
     )
 
 
@@ -90,9 +98,12 @@ def _read(source: Path) -> Weights:
         raise EmgenError(f"there is no checkpoint at {source}")
     try:
         if source.suffix in PICKLES:
+            _refuse_packed(source)
             content: Any = torch.load(source, map_location="cpu", weights_only=True)
         else:
             content = load_file(source)
+    except EmgenError:
+        raise
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to say
         raise EmgenError(_refusal(source, error)) from None
     for container in CONTAINERS:
@@ -102,7 +113,27 @@ def _read(source: Path) -> Weights:
         raise EmgenError(
             f"{source} holds a {type(content).__name__}; expected a state dict of tensors"
         )
-    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    weights = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    for key, value in weights.items():
+        held = value.untyped_storage().nbytes() if value.layout == torch.strided else 0
+        if value.numel() * value.element_size() > held:
+            raise EmgenError(
+                f"{source}: {key[:LONGEST_NAME]} has shape {tuple(value.shape)}, but the file holds fewer numbers than that; no "
+                "published weights need this: get them from where they were published"
+            )
+    return weights
+
+
+def _refuse_packed(source: Path) -> None:
+    """`EmgenError` if parts of a checkpoint are compressed: torch never does that, and they may hold any size."""
+    if not zipfile.is_zipfile(source):
+        return
+    with zipfile.ZipFile(source) as parts:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
+            raise EmgenError(
+                f"{source} is a compressed archive; torch writes its checkpoints without compression. If it holds a "
+                "checkpoint, unpack it first"
+            )
 
 
 def _refusal(source: Path, error: Exception) -> str:
@@ -112,31 +143,27 @@ def _refusal(source: Path, error: Exception) -> str:
         if not more[1].startswith(NETWORKS):
             return what + "No weights need that: get them from where they were published"
         tensors = source.with_name(f"{source.stem}-tensors.pt")
+        # a file's name may hold whatever a shell obeys: Python's quotes first, the shell's around them
+        code = (
+            f"import torch; torch.save(torch.load({str(source)!r}, map_location='cpu', weights_only=False).state_dict(), "
+            f"{str(tensors)!r})"
+        )
         return what + (
             "It seems to be a whole network. Only where you trust its source, for this does run what is in it, take the "
-            f'tensors out and convert {tensors}: python -c "import torch; torch.save(torch.load({str(source)!r}, '
-            f"map_location='cpu', weights_only=False).state_dict(), {str(tensors)!r})\""
+            f"tensors out and convert {tensors}: python -c {shlex.quote(code)}"
         )
     unpickling = isinstance(error, pickle.UnpicklingError) or not str(error)
     reason = "it is no pickle of tensors" if unpickling else str(error).splitlines()[0]
     return f"{source} is not a checkpoint, or damaged: {reason}"
 
 
-def _fill(prior: UNet2DPrior, weights: Weights) -> None:
-    """Give a network all of its weights; raises `ValueError` unless each has its place and shape."""
-    expected = {key.removeprefix("unet."): value for key, value in prior.state_dict().items()}
-    wrong = [
-        *(f"{key} is missing" for key in expected.keys() - weights.keys()),
-        *(f"{key} is not expected" for key in weights.keys() - expected.keys()),
-        *(
-            f"{key} has shape {tuple(weights[key].shape)}, expected {tuple(value.shape)}"
-            for key, value in expected.items()
-            if key in weights and weights[key].shape != value.shape
-        ),
-    ]
-    if wrong:
-        raise ValueError(f"{len(wrong)} of its weights are wrong: {'; '.join(sorted(wrong)[:4])}")
-    prior.load_state_dict({f"unet.{key}": value.float() for key, value in weights.items()})
+def _filled(architecture: dict[str, Any], weights: Weights) -> UNet2DPrior:
+    """The network with all of its weights; raises `ValueError` unless each has its place and shape."""
+    named = {f"unet.{key}": value for key, value in weights.items()}
+    prior = build_for(architecture, {key: value.shape for key, value in named.items()})
+    assert isinstance(prior, UNet2DPrior)  # no layout names another design
+    prior.load_state_dict({key: value.float() for key, value in named.items()})
+    return prior
 
 
 def _check_settings(prior: UNet2DPrior, source: Path) -> None:
@@ -144,7 +171,7 @@ def _check_settings(prior: UNet2DPrior, source: Path) -> None:
     path = source.with_name("config.json")
     if source.name != FOLDER or not path.exists():
         return
-    said, built = json.loads(path.read_text()), json.loads(json.dumps(dict(prior.unet.config)))
+    said, built = read_json(path, str(path)), json.loads(json.dumps(dict(prior.unet.config)))
     different = [
         f"{key} is {said[key]}, expected {value}"
         for key, value in built.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ CUTOFF = (
     3  # standard deviations at which a Gaussian ends: 99 % of its weight lie within, in the plane
 )
 
+WIDEST = MAX_WIDTH // 2 // CUTOFF  # pixels: standard deviation of a Gaussian that fits into it
+
 
 def read_kernel(path: str) -> npt.NDArray[np.float64]:
     """Read a point spread function from a TIFF.
@@ -30,9 +33,16 @@ def read_kernel(path: str) -> npt.NDArray[np.float64]:
     import tifffile
 
     try:
-        kernel = np.asarray(tifffile.imread(Path(path)), np.float64)
-    except (OSError, ValueError, tifffile.TiffFileError) as error:
-        raise EmgenError(f"restore.psf.kernel: {path} cannot be read as a TIFF ({error})") from None
+        with tifffile.TiffFile(Path(path)) as file:
+            # asked before a voxel is decoded: a few bytes may say that they are a terabyte
+            check_shape(file.series[0].shape, path)
+            kernel = np.asarray(file.asarray(maxworkers=1), np.float64)
+    except EmgenError:
+        raise
+    except Exception as error:  # a damaged file raises whatever its bytes happen to say
+        raise EmgenError(
+            f"restore.psf.kernel: {path} cannot be read as a TIFF ({type(error).__name__}: {error})"
+        ) from None
     while kernel.ndim > 2 and len(kernel) == 1:
         kernel = kernel[0]
     return check_kernel(kernel, path)
@@ -48,16 +58,32 @@ def check_kernel(kernel: npt.NDArray[np.floating], name: str) -> npt.NDArray[np.
     Raises:
         EmgenError: not a plane with an odd number of pixels each way, or no positive finite sum.
     """
-    if kernel.ndim != 2 or not all(n % 2 and n <= MAX_WIDTH for n in kernel.shape):
-        raise EmgenError(
-            f"restore.psf.kernel: {name} holds an array of shape {kernel.shape}; expected a plane (y, x) with an odd "
-            f"number of pixels each way, so that one is in the middle, and at most {MAX_WIDTH}"
-        )
+    check_shape(kernel.shape, name)
+    if kernel.ndim != 2:
+        raise EmgenError(_unfit(kernel.shape, name))
     if not (np.isfinite(kernel).all() and kernel.sum() > 0):
         raise EmgenError(
             f"restore.psf.kernel: the values in {name} must be finite, and their sum positive"
         )
     return np.asarray(kernel / kernel.sum(), np.float64)
+
+
+def check_shape(shape: Sequence[int], name: str) -> None:
+    """`EmgenError` if an array of this shape, ones apart, is no plane with an odd number of pixels each way."""
+    plane = shape[-2:]
+    if (
+        len(plane) != 2
+        or any(n != 1 for n in shape[:-2])
+        or not all(n % 2 and n <= MAX_WIDTH for n in plane)
+    ):
+        raise EmgenError(_unfit(shape, name))
+
+
+def _unfit(shape: Sequence[int], name: str) -> str:
+    return (
+        f"restore.psf.kernel: {name} holds an array of shape {tuple(shape)}; expected a plane (y, x) with an odd number of "
+        f"pixels each way, so that one is in the middle, and at most {MAX_WIDTH}"
+    )
 
 
 def gaussian(sigma_y: float, sigma_x: float, angle: float = 0.0) -> npt.NDArray[np.float64]:
@@ -69,7 +95,15 @@ def gaussian(sigma_y: float, sigma_x: float, angle: float = 0.0) -> npt.NDArray[
 
     Returns:
         Weights (y, x) of sum one, cut off at 3 standard deviations.
+
+    Raises:
+        EmgenError: it is wider than a point spread function can be.
     """
+    if max(sigma_y, sigma_x) > WIDEST:
+        raise EmgenError(
+            f"restore.psf.sigma: expected at most {WIDEST} pixels; found {max(sigma_y, sigma_x):g}. It is cut off at {CUTOFF} "
+            f"standard deviations, and a function wider than {MAX_WIDTH} pixels is no blur that can be undone"
+        )
     c, s = math.cos(angle), math.sin(angle)
     radius_y = max(1, math.ceil(CUTOFF * math.hypot(c * sigma_y, s * sigma_x)))
     radius_x = max(1, math.ceil(CUTOFF * math.hypot(s * sigma_y, c * sigma_x)))

@@ -20,9 +20,11 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from emgen.config.qc import Qc
 from emgen.geometry import Box, Zyx, zyx
 from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
+from emgen.volumes.inputs import open_input
 from emgen.volumes.volume import Volume
 
 Candidate = Literal["restored", "interpolated"]
@@ -110,6 +112,7 @@ class Sample:
 
     Attributes:
         plan: of the run.
+        qc: settings of quality control, which no plan holds.
         restored: its output.
         measured: its input.
         reference: ground truth on the output's voxels, if there is one.
@@ -120,6 +123,7 @@ class Sample:
     """
 
     plan: Plan
+    qc: Qc
     restored: Volume
     measured: Volume
     reference: Volume | None
@@ -128,22 +132,24 @@ class Sample:
     calibration: Calibration | None = None
 
     @classmethod
-    def of(cls, plan: Plan, run: str | Path) -> Sample:
+    def of(cls, plan: Plan, run: str | Path, qc: Qc) -> Sample:
         """The sample of a run.
 
         Args:
             plan: of the run.
             run: the folder that the run's results are in.
+            qc: settings of quality control.
 
         Raises:
-            EmgenError: a volume cannot be opened.
+            EmgenError: a volume cannot be opened, or the input is not the one that was planned.
         """
-        qc, part, folder = plan.config.qc, supported(plan), Path(run)
+        part, folder = supported(plan), Path(run)
         several, trial = plan.several_samples, folder / "calibration.json"
         return cls(
             plan,
+            qc,
             Volume.open(folder / "restored.ome.zarr"),
-            Volume.open(plan.config.input.volume),
+            open_input(plan.config.input),
             Volume.open(qc.reference) if qc.reference else None,
             tuple(tile.shift(part.start) for tile in spread(part.shape, qc.tile, qc.tiles)),
             Volume.open(folder / "uncertainty.ome.zarr") if several else None,

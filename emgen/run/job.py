@@ -1,13 +1,9 @@
-"""The blocks of one job, on a device that no other process uses: what is missing is restored, what is there stays."""
+"""The blocks of one job: what is missing is restored, what is there stays."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Semaphore
 from typing import Any
@@ -17,35 +13,16 @@ import torch
 
 from emgen.geometry import Box
 from emgen.networks.device import fixed_arithmetic
+from emgen.run.identity import unchanged
 from emgen.run.plan import Plan
 from emgen.run.resolve import concurrent_blocks
 from emgen.run.restore import Restorer
 from emgen.volumes.blocks import BlockStore
-from emgen.volumes.volume import Volume
+from emgen.volumes.inputs import open_input
 
 COMPILED_FROM = 512
 """Blocks of a job on a GPU from which compiling the networks takes less time than it saves: on an H200 two minutes, against
 0.17 s a block of 128 voxels on a side."""
-
-
-@contextmanager
-def claimed_device() -> Iterator[str]:
-    """A CUDA device that no other emgen process on this machine uses, or "cpu" if there is none at all."""
-    count = torch.cuda.device_count()
-    for device in range(count):
-        lock = (
-            Path(tempfile.gettempdir())
-            / f"emgen-{os.getuid()}-gpu-{os.environ.get('CUDA_VISIBLE_DEVICES', '')}-{device}.lock"
-        )
-        with lock.open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield f"cuda:{device}"
-            return
-    # all are taken: share the first rather than fall back to a device hundreds of times slower
-    yield "cuda:0" if count else "cpu"
 
 
 def open_results(plan: Plan, number: int, path: Path) -> BlockStore:
@@ -88,7 +65,8 @@ def restore_job(
 def _restore_job(
     plan: Plan, number: int, path: Path, device: str, workers: int, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    results, measured = open_results(plan, number, path), Volume.open(plan.config.input.volume)
+    results, measured = open_results(plan, number, path), open_input(plan.config.input)
+    unchanged(plan, measured)
     blocks = len(plan.grid.job(number))
     restorer = Restorer(plan, device, workers, device != "cpu" and blocks >= COMPILED_FROM)
     facts = {"blocks": blocks, "found": 0, "empty": 0, "voxels": 0}

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import FrameType
 
+from emgen.addresses import redacted
 from emgen.errors import EmgenError
 
 
 @contextmanager
-def logged(path: str | Path) -> Iterator[None]:
+def logged(path: str | Path) -> Iterator[Callable[[str], None]]:
     """Send everything that is printed inside, by Python or by libraries, to the file at `path`.
+
+    Yields a function that says a line there and on the terminal. SIGINT and SIGTERM end the process at once: whatever a
+    job has finished lies on the disk, and what it was at would only keep the user waiting.
 
     An `EmgenError` ends the process with its message and without a traceback, any other exception
     with one, in the log and on the terminal; the exit status is 1.
@@ -30,16 +37,36 @@ def logged(path: str | Path) -> Iterator[None]:
             _descriptors_to(log.fileno()),
             redirect_stdout(log),
             redirect_stderr(log),
+            _ended_by_signals(log.fileno()),
         ):
-            yield
+            yield lambda text: _say(f"{text}\n", path, terminal)
     except EmgenError as error:
         _say(f"error: {error}\n", path, terminal)
         raise SystemExit(1) from None
     except Exception:
-        _say(traceback.format_exc(), path, terminal)
+        _say(redacted(traceback.format_exc()), path, terminal)
         raise SystemExit(1) from None
     finally:
         os.close(terminal)
+
+
+@contextmanager
+def _ended_by_signals(log: int) -> Iterator[None]:
+    """End the process at SIGINT and SIGTERM, without a wait for the threads that compute."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        os.write(log, f"stopped by {signal.Signals(number).name}\n".encode())
+        os._exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears signals
+        return
+    former = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, before in former.items():
+            signal.signal(number, before)
 
 
 @contextmanager

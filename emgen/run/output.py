@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.errors import EmgenError
-from emgen.run.plan import Plan
+from emgen.run.identity import differences, refuse_changed
+from emgen.run.plan import PLAN_FILE, DamagedPlan, Plan
 from emgen.run.resolve import RunSpec
 from emgen.volumes.pyramid import factors
 from emgen.volumes.volume import Volume
@@ -31,12 +32,13 @@ def create_output(
         EmgenError: something else is at `path`.
     """
     if path.exists():
-        volume = Volume.open(path)
-        if volume.attributes.get("emgen", {}).get("key") != plan.key:
+        made = made_from(path)
+        if made.get("key") != plan.key:
             raise EmgenError(
-                f"{path} was made with other settings or from other input; nothing was overwritten: move it away"
+                f"{path} was not made from these settings and this input: {'; '.join(_reasons(made, plan))}. "
+                "Nothing was overwritten: choose another `run` name, or move it away"
             )
-        return volume
+        return Volume.open(path)
     output = plan.config.output
     z, y, x = (
         t - c * v
@@ -53,8 +55,44 @@ def create_output(
         factors=factors(plan.shape, plan.voxel),
         origin=(z, y, x),
         window=_window(plan, spec.dtype),
-        attributes={"emgen": {"key": plan.key, "settings": plan.settings, "prior": plan.prior}},
+        attributes={
+            "emgen": {
+                "key": plan.key,
+                "settings": plan.settings,
+                "input": plan.fingerprint,
+                "prior": plan.prior,
+            }
+        },
     )
+
+
+def made_from(path: Path) -> dict[str, Any]:
+    """What an output says of the plan that it was made for: its key, settings and input.
+
+    Raises:
+        EmgenError: it is no output of emgen.
+    """
+    try:
+        made = Volume.open(path).attributes.get("emgen")
+        fault = "it says nothing of one" if made is None else "what it says of one is damaged"
+    except EmgenError as error:
+        made, fault = None, str(error)
+    if not isinstance(made, dict) or not isinstance(made.get("settings"), dict):
+        raise EmgenError(
+            f"{path} exists, but it was not made by this run of emgen ({fault}). Nothing was overwritten: choose another "
+            "`run` name, or move it away; then it is stitched again"
+        )
+    return made
+
+
+def _reasons(made: dict[str, Any], plan: Plan) -> list[str]:
+    """Why an output and a plan have different keys."""
+    found = _changes(made["settings"], plan.settings)
+    if isinstance(made.get("input"), str):
+        found += differences(made["input"], plan.fingerprint)
+    return found or [
+        "the sampled grey values or noise, the fitted blur or emgen's own method differ"
+    ]
 
 
 def _window(plan: Plan, dtype: np.dtype[Any]) -> tuple[float, float, float, float]:
@@ -69,34 +107,48 @@ def _window(plan: Plan, dtype: np.dtype[Any]) -> tuple[float, float, float, floa
 def refuse_other_settings(spec: RunSpec, run: Path) -> None:
     """Never mix two results under one name, and never start what the disk cannot hold.
 
+    What is there says what it was made from: plan.json, or the output's own metadata where plan.json is missing or
+    damaged; the plan is then made again.
+
     Args:
         spec: what the metadata of the run says.
         run: its folder.
 
     Raises:
-        EmgenError: the run has a result made with other settings or by another version of emgen, a volume that no
-            plan belongs to, or too little disk is free.
+        EmgenError: the run has a result made with other settings, from other input or by another version of emgen, a
+            volume that no run made, or too little disk is free.
     """
-    stored = run / "plan.json"
-    if not stored.exists():
-        if (run / "restored.ome.zarr").exists():
-            raise EmgenError(
-                f"{run / 'restored.ome.zarr'} exists, but {stored} does not: it was not made by this run. "
-                "Choose another `run` name, or move it away"
-            )
+    plan, output = stored_plan(run), run / "restored.ome.zarr"
+    made = made_from(output) if output.exists() else None
+    if plan is None and made is None:
         refuse_full_disk(spec, run)
         return
-    before = Plan.read(stored).settings
-    changes = [
-        f"{name} was {_value(before, name)}, now {_value(spec.settings, name)}"
-        for name in sorted(_names(before) | _names(spec.settings))
-        if _value(before, name) != _value(spec.settings, name)
-    ]
-    if changes:
+    if plan and made and plan.key != made.get("key"):
+        raise EmgenError(
+            f"{output} was not made from {run / PLAN_FILE}: {'; '.join(_reasons(made, plan))}. Nothing was overwritten. "
+            f"Put the former volume back, or move {run} away"
+        )
+    before = plan.settings if plan else made["settings"] if made else {}
+    if changes := _changes(before, spec.settings):
         raise EmgenError(
             f"{run} holds a result made with other settings: {'; '.join(changes)}. "
             f"Nothing was overwritten. Choose another `run` name, or remove {run}"
         )
+    planned = plan.fingerprint if plan else made and made.get("input")
+    if isinstance(planned, str):
+        refuse_changed(planned, spec.measured, run)
+
+
+def stored_plan(run: Path) -> Plan | None:
+    """The plan in a run's folder; None where it is missing or damaged, so that it has to be made again.
+
+    Raises:
+        EmgenError: it is of another version of emgen.
+    """
+    try:
+        return Plan.of(run)
+    except DamagedPlan:
+        return None
 
 
 def refuse_full_disk(spec: RunSpec, run: Path) -> None:
@@ -110,6 +162,15 @@ def refuse_full_disk(spec: RunSpec, run: Path) -> None:
             f"the run may need {spec.disk_bytes / 1e9:.3g} GB, but only {free / 1e9:.3g} GB are free at {existing}; "
             "free some, or run from a folder on a larger disk"
         )
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Settings that differ, in words."""
+    return [
+        f"{name} was {_value(before, name)}, now {_value(now, name)}"
+        for name in sorted(_names(before) | _names(now))
+        if _value(before, name) != _value(now, name)
+    ]
 
 
 def _names(tree: Any, prefix: str = "") -> set[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.config import Config, parse
+from emgen.config.qc import Qc
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.modes import Mode, mode
@@ -24,6 +25,7 @@ from emgen.physics.grey_scale import fit_grey_scale
 from emgen.physics.noise_model import NoiseModel
 from emgen.physics.psf import Kernel
 from emgen.run.resolve import RunSpec, cut
+from emgen.run.whole_file import write_whole
 from emgen.volumes.grid import Grid
 from emgen.volumes.intensity import Intensity
 from emgen.volumes.measured import Measured
@@ -31,8 +33,20 @@ from emgen.volumes.samples import fingerprint, read_samples
 
 METHOD = 4
 """Part of the resume key: raised whenever the voxels of a block would come out differently."""
-PLAN_SCHEMA = 2
+PLAN_SCHEMA = 3
 """Of `plan.json`: raised whenever a program of another version could misread it."""
+
+PLAN_FILE = "plan.json"
+PLANNED_FILE = "planned.json"
+"""Snakemake's mark that the plan is made. It may delete this, its output, at any time; the plan stays."""
+REMADE = (
+    "start the run again: the plan is made again from the settings and the input, compared with the result that is "
+    "there, and what is done stays"
+)
+
+
+class DamagedPlan(EmgenError):
+    """There is no plan that could be read; the run's settings and input give it again."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Plan:
     """`plan.json`: what every job of a run reads.
 
     Attributes:
-        config: the run's settings.
+        config: the run's settings, without those of quality control: they change no voxel, and their rules get them.
         measured_shape: voxels of the input (z, y, x).
         measured_voxel: their size in nm.
         dtype: of the output's voxels.
@@ -164,33 +178,46 @@ class Plan:
         return interpolation.linear(voxels, support, box, self.scale, self.centre)
 
     def write(self, path: str | Path) -> None:
-        """Write `plan.json`."""
+        """Write `plan.json`, whole or not at all."""
         facts = {
             "schema_version": PLAN_SCHEMA,
             **asdict(self),
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json", exclude={"qc"}),
         }
-        Path(path).write_text(json.dumps(facts, indent=2) + "\n")
+        write_whole(path, json.dumps({**facts, "sha256": _digest(facts)}, indent=2) + "\n")
+
+    @classmethod
+    def of(cls, run: str | Path) -> Plan:
+        """The plan in a run's folder; `EmgenError` as `read` has it."""
+        return cls.read(Path(run) / PLAN_FILE)
 
     @classmethod
     def read(cls, path: str | Path) -> Plan:
         """Read `plan.json`.
 
         Raises:
-            EmgenError: it is of another version of emgen, or no plan.
+            DamagedPlan: it is missing, cut short, or no plan.
+            EmgenError: it is of another version of emgen.
         """
         try:
             facts = json.loads(Path(path).read_text())
-            version = facts.pop("schema_version", 1)
-        except (OSError, AttributeError, ValueError) as error:
-            raise EmgenError(
-                f"{path} is not a plan ({error}); move {Path(path).parent} away and run again"
-            ) from None
+        except FileNotFoundError:
+            raise DamagedPlan(f"there is no plan at {path}; {REMADE}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise DamagedPlan(f"{path} is not a plan ({error}); {REMADE}") from None
+        if not isinstance(facts, dict) or not {"config", "key"} <= set(facts):
+            raise DamagedPlan(f"{path} is not a plan: it has no settings or no key; {REMADE}")
+        version = facts.get("schema_version", 1)
         if version != PLAN_SCHEMA:
             raise EmgenError(
                 f"{path} was written by another version of emgen: expected a plan of schema {PLAN_SCHEMA}, found "
                 f"{version}{' (emgen 0.1.0)' if version == 1 else ''}. Finish the run with that version, or choose "
                 "another `run` name"
+            )
+        digest, stated = facts.pop("sha256", None), facts.pop("schema_version")
+        if digest != _digest({"schema_version": stated, **facts}):
+            raise DamagedPlan(
+                f"{path} is damaged: its digest is not that of what it holds; {REMADE}"
             )
         try:
             return cls(
@@ -205,10 +232,18 @@ class Plan:
                     "psf": facts["psf"] and tuple(map(tuple, facts["psf"])),
                 }
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise EmgenError(
-                f"{path} is damaged ({error}); move {Path(path).parent} away and run again"
-            ) from None
+        except (EmgenError, KeyError, TypeError, ValueError) as error:
+            raise DamagedPlan(f"{path} is damaged ({error}); {REMADE}") from None
+
+
+def without_qc(config: Config) -> Config:
+    """Settings as a plan has them: those of quality control change no voxel, and are at their defaults."""
+    return config.model_copy(update={"qc": Qc()})
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    """SHA-256 of what a plan holds, so that a single changed character is noticed."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def make(spec: RunSpec, adapted: str | Path | None = None, psf: str | Path | None = None) -> Plan:
@@ -236,7 +271,7 @@ def make(spec: RunSpec, adapted: str | Path | None = None, psf: str | Path | Non
     key = [METHOD, spec.settings, prior.sha256, identity, *decided]
     estimator = spec.estimator
     return Plan(
-        config=spec.config,
+        config=without_qc(spec.config),
         measured_shape=measured.shape,
         measured_voxel=measured.voxel,
         dtype=spec.dtype.name,

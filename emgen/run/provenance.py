@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from emgen import __version__
+from emgen.config.qc import Qc
 from emgen.run.plan import Plan
 
 PACKAGES = (
@@ -30,12 +31,13 @@ PACKAGES = (
 )
 
 
-def run_facts(plan: Plan, jobs: dict[str, Any]) -> dict[str, Any]:
+def run_facts(plan: Plan, jobs: dict[str, Any], qc: Qc) -> dict[str, Any]:
     """`run.json`: enough to make the same voxels again.
 
     Args:
         plan: of the run.
         jobs: what the restore jobs added up to (`restored.json`).
+        qc: settings of quality control.
     """
     return {
         "schema_version": 1,
@@ -47,7 +49,7 @@ def run_facts(plan: Plan, jobs: dict[str, Any]) -> dict[str, Any]:
         "packages": {
             name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)
         },
-        "config": plan.config.model_dump(mode="json"),
+        "config": plan.config.model_copy(update={"qc": qc}).model_dump(mode="json"),
         "key": plan.key,
         "input": {"volume": plan.config.input.volume, "fingerprint": plan.fingerprint},
         "intensity": {"low": plan.intensity.low, "high": plan.intensity.high},
@@ -139,7 +141,7 @@ def crate(facts: dict[str, Any], results: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def write(plan: Plan, jobs: dict[str, Any], run: Path) -> None:
+def write(plan: Plan, jobs: dict[str, Any], run: Path, qc: Qc) -> None:
     """Write `provenance/run.json` and `ro-crate-metadata.json` of a run's folder, which is the crate's root.
 
     A copy of the crate lies beside run.json, where versions before 0.2 wrote it.
@@ -154,7 +156,7 @@ def write(plan: Plan, jobs: dict[str, Any], run: Path) -> None:
         results["uncertainty.ome.zarr/"] = (
             "standard deviation over samples in grey values, OME-Zarr"
         )
-    facts = run_facts(plan, jobs)
+    facts = run_facts(plan, jobs, qc)
     text = json.dumps(crate(facts, results), indent=2) + "\n"
     (run / "provenance" / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
     for folder in (run, run / "provenance"):

@@ -18,7 +18,9 @@ from emgen.modes import Mode, mode
 from emgen.networks.card import Card
 from emgen.networks.card import resolve as resolve_card
 from emgen.physics.psf import Kernel
+from emgen.run.limits import refuse_absurd
 from emgen.volumes.grid import Grid
+from emgen.volumes.inputs import open_input
 from emgen.volumes.measured import Measured
 from emgen.volumes.volume import Volume
 
@@ -29,6 +31,8 @@ COPIES_PER_VOXEL = (
 )
 BYTES_PER_PIXEL = 400  # that a network holds for each pixel of the planes of a call
 CALL_PIXELS = 8 * 160 * 160  # of a call, see `emgen.sampling.tiles`; one larger plane is a call too
+LEAST_STITCH_MB = 4000  # what was always asked for
+STITCH_BYTES = 48  # for each voxel of a block with its halo: three float64 of its core, and what neighbours computed
 PYRAMID_SHARE = 1.34
 """Voxels of all levels over those of the finest: 4/3 where y and x are halved, less where z is too."""
 MOST_COUNTED = 1000
@@ -127,6 +131,13 @@ class RunSpec:
             return 0
         return self.estimator.context
 
+    @property
+    def stitch_memory_mb(self) -> int:
+        """Memory that a stitch job may need, in MB: sum, weights and blocks of a core, and the unit that it writes."""
+        outer = math.prod(self.grid.outer_shape())
+        unit = math.prod(self.config.output.write_unit) * self.dtype.itemsize
+        return max(LEAST_STITCH_MB, (STITCH_BYTES * outer + 4 * unit) // 1_000_000 + LIBRARIES_MB)
+
     def memory_mb(self, threads: int) -> int:
         """Memory that a restore job with so many threads may need, in MB: the one place where it is projected."""
         outer = self.grid.outer_shape()
@@ -148,7 +159,7 @@ def resolve(config: Config, measured: Measured | None = None, psf: Kernel | None
     Raises:
         EmgenError: the input, prior, reference or labels cannot be used with these settings.
     """
-    measured = measured or Volume.open(config.input.volume)
+    measured = measured or open_input(config.input)
     if measured.dtype.kind not in "iuf":
         raise EmgenError(
             f"{measured.path} has voxels of type {measured.dtype}; expected an integer or floating-point type"
@@ -159,6 +170,7 @@ def resolve(config: Config, measured: Measured | None = None, psf: Kernel | None
     resolved = resolved if psf else replace(resolved, psf=resolved.given_psf())
     grid = cut(config, resolved)
     resolved.refuse_grid(grid)
+    refuse_absurd(config, grid, np.promote_types(measured.dtype, np.float32))
     _refuse_unfit_reference(config, resolved.shape, measured.shape, resolved.acquisition.scale)
     return RunSpec(config, measured, resolved, grid, *_networks(config, resolved))
 

@@ -94,11 +94,11 @@ class Restorer:
         grey = tensors.linear(voxels, read_box, context, plan.scale, plan.centre)
         if self.is_empty(box, measured):
             inside = grey[box.relative_to(context).slices]
-            return self._fields(inside, torch.zeros_like(inside))
+            return self._fields(box, inside, torch.zeros_like(inside))
         observation = self._observe(box, grey, voxels)
         estimate = plan.mode.estimate(observation, self.networks)
         mean, std = self._posterior(observation, estimate)
-        return self._fields(tensors.decode(mean, plan.intensity), std * plan.intensity.unit)
+        return self._fields(box, tensors.decode(mean, plan.intensity), std * plan.intensity.unit)
 
     def _observe(self, box: Box, grey: Tensor, voxels: Tensor) -> Observation:
         """What was measured of a box, in half ranges.
@@ -172,7 +172,15 @@ class Restorer:
         )
         return mode.sampler.solve(problem)
 
-    def _fields(self, grey: Tensor, std: Tensor) -> Fields:
+    def _fields(self, box: Box, grey: Tensor, std: Tensor) -> Fields:
+        # before the cast, which makes a zero of NaN where voxels are integers
+        sound = torch.isfinite(grey) & torch.isfinite(std)
+        if not sound.all():
+            raise EmgenError(
+                f"{int((~sound).sum())} of {box.size} restored voxels from {box.start} to {box.stop} are NaN or infinite, "
+                f"with the weights {self.plan.prior['weights']}; another prior or sampler, precision: float32, or mending "
+                "the input there may help"
+            )
         # the mean comes last: a block is done when it is there
         spread: Fields = {"std": std.cpu().numpy()} if self.plan.several_samples else {}
         return {**spread, "mean": tensors.download(grey, self.plan.dtype)}

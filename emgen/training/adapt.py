@@ -10,6 +10,7 @@ import torch
 
 from emgen.config.restore import NoiseSetting
 from emgen.errors import EmgenError
+from emgen.geometry import VoxelSize
 from emgen.networks.card import Card, resolve
 from emgen.networks.checkpoint import annotate
 from emgen.physics import missing
@@ -37,6 +38,7 @@ def recipe(
     lost: Collection[int] = (),
     noise: float = 0.0,
     intensity: Intensity | None = None,
+    voxel: tuple[float, float, float] | None = None,
 ) -> Recipe:
     """The recipe of an adaptation: it holds out an eighth of the sections, in the middle.
 
@@ -49,6 +51,7 @@ def recipe(
         lost: numbers of missing sections, which are not learnt from.
         noise: standard deviation in grey values of white noise, which is not learnt.
         intensity: grey values that become -1 and +1, those of the plan; percentiles by default.
+        voxel: size of a voxel in nm (z, y, x), if it is not what the volume's metadata say.
 
     Raises:
         EmgenError: the volume has too few sections, or the prior is a diffusion model.
@@ -69,6 +72,7 @@ def recipe(
                 lost=tuple(lost),
                 noise=noise,
                 grey_values=grey_values,
+                voxel_size_nm=voxel,
             )
             for ends in runs(numbers)
         )
@@ -118,6 +122,7 @@ def adapt(
     device: str = "cpu",
     lost: Literal["auto"] | Sequence[int] = "auto",
     noise: NoiseSetting = 0.0,
+    voxel: tuple[float, float, float] | None = None,
 ) -> Card:
     """Adapt a prior to a volume; the card says what that did to held-out sections.
 
@@ -133,16 +138,20 @@ def adapt(
         device: "cpu" or a CUDA device.
         lost: numbers of missing sections, or "auto" to detect them.
         noise: of the volume, see `restore.noise`; its root mean square in grey values is taken for white noise.
+        voxel: size of a voxel in nm (z, y, x), if it is not what the volume's metadata say.
 
     Raises:
         EmgenError: too few or too small sections, voxels that are constant or not finite, or the disk is full.
     """
-    measured, base = Volume.open(volume), resolve(prior)
+    measured = Volume.open(volume, voxel=VoxelSize(*voxel) if voxel else None)
+    base = resolve(prior)
     missing_sections, samples = missing.resolve_missing(measured, lost), read_samples(measured)
     present = missing.drop_missing(samples, measured.shape, missing_sections)
     intensity, noise_model = fit_grey_scale(present, noise, measured.path)
     sigma = noise_model.rms(present)
-    settings = recipe(name, base, measured, steps, seed, missing_sections, sigma, intensity)
+    settings = recipe(
+        name, base, measured, steps, seed, missing_sections, sigma, intensity, voxel
+    )
     if device != "cpu":
         torch.cuda.set_device(device)
     card = train(settings, folder, initial=prior)

@@ -11,17 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from emgen.config.faults import checked, read_mapping
+from emgen.config.run import refuse_secrets
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize
+from emgen.networks.architecture import check as check_architecture
 from emgen.training.datasets import Dataset, lookup
 from emgen.training import former
 from emgen.training.tasks.settings import Part, Positive, PriorSettings, TaskSettings
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Nanometres = Annotated[float, Field(gt=0)]
+Nanometres = Annotated[float, Field(ge=1e-3, le=1e7)]
 
 
 class SourceRecipe(Part):
@@ -48,7 +50,7 @@ class SourceRecipe(Part):
     sections: tuple[Annotated[int, Field(ge=0)], Positive | None] | None = None
     stack: bool | None = None
     lost: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    noise: Annotated[float, Field(ge=0)] = 0.0
+    noise: Annotated[float, Field(ge=0, le=1e30)] = 0.0
     grey_values: tuple[float, float] | None = None
     weight: Annotated[float, Field(gt=0)] | None = None
     credit: str = ""
@@ -114,7 +116,7 @@ class Patches(Part):
             The gamma of a source with noise stays.
     """
 
-    size: Positive = 64
+    size: Annotated[int, Field(gt=0, le=4096)] = 64
     symmetries: bool = True
     zoom: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.8, 1.25)
     gamma: Annotated[float, Field(ge=0)] = 0.15
@@ -141,7 +143,7 @@ class Optimiser(Part):
     kernel_rate: Annotated[float, Field(gt=0)] = 0.02
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    batch: Positive = 16
+    batch: Annotated[int, Field(gt=0, le=65_536)] = 16
     steps: Positive = 20_000
     warm_up: Positive = 500
     decay: Annotated[int, Field(ge=0)] = 2_000
@@ -209,6 +211,11 @@ class Recipe(Part):
         return self
 
     @model_validator(mode="after")
+    def _network_is_of_sizes_that_there_are(self) -> Recipe:
+        check_architecture(self.architecture)
+        return self
+
+    @model_validator(mode="after")
     def _noise_stays_white(self) -> Recipe:
         noisy = [source.name for source in (*self.sources, *self.validation) if source.noise]
         if not noisy:
@@ -265,33 +272,22 @@ def read(path: str | Path, **changes: Any) -> Recipe:
         changes: `data`, or settings of the optimiser such as `steps`, in place of the file's; None leaves it.
 
     Raises:
-        EmgenError: no such file, not YAML, or not a recipe; every fault in one message.
+        EmgenError: no such file, not YAML, or not a recipe, up to ten faults in one message; or a password or signature in
+            an address.
     """
-    try:
-        facts = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise EmgenError(f"the recipe {path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise EmgenError(f"the recipe {path} is not YAML: {error}") from None
-    if not isinstance(facts, dict):
-        raise EmgenError(
-            f"the recipe {path}: expected keys and values, such as `name: my-prior`; found {type(facts).__name__}"
-        )
+    name = f"the recipe {path}"
+    facts = read_mapping(path, name, "name: my-prior")
     given = {key: value for key, value in changes.items() if value is not None}
     if "data" in given:
         facts["data"] = str(given.pop("data"))
     if given and isinstance(facts.get("optimiser", {}), dict):
         facts["optimiser"] = {**facts.get("optimiser", {}), **given}
+    refuse_secrets(facts)
     try:
-        return Recipe.model_validate(former.translated(facts))
-    except ValidationError as error:
-        faults = "\n".join(
-            f"  {'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}"
-            for fault in error.errors()
-        )
+        today = former.translated(facts)
     except ValueError as error:
-        faults = f"  {error}"
-    raise EmgenError(f"the recipe {path} is not right:\n{faults}")
+        raise EmgenError(f"{name} is not right:\n  {error}") from None
+    return checked(Recipe, today, name)
 
 
 def _overlap(one: SourceRecipe, other: SourceRecipe) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from emgen.physics import missing
 from emgen.training.recipe import Patches, SourceRecipe
 from emgen.volumes.intensity import Intensity, tissue
 from emgen.volumes.samples import checksum, sample_boxes
-from emgen.volumes.sources import ForeignVolume, open_foreign
+from emgen.volumes.sources import Allowed, ForeignVolume, open_foreign
 from emgen.volumes.volume import Volume, bytes_of
 
 # Up to this anisotropy xz and yz planes are patches too: `zoom` changes pixel sizes by about as much.
@@ -88,11 +89,13 @@ class TrainingVolume:
         if _is_zarr(where):
             if recipe.inside is not None:
                 raise EmgenError(f"{where} is an OME-Zarr image; remove `inside: {recipe.inside}`")
-            return cls._of(recipe, where, Volume.open(where), smallest, memory)
+            given = VoxelSize(*recipe.voxel_size_nm) if recipe.voxel_size_nm else None
+            return cls._of(recipe, where, Volume.open(where, voxel=given), smallest, memory)
         inside = recipe.inside or (
             recipe.listed.inside if recipe.listed and _holds_many(where) else None
         )
-        with open_foreign(where, inside) as volume:
+        allowed = Allowed(any_order=not recipe.is_stack)
+        with open_foreign(where, inside, allowed) as volume:
             return cls._of(recipe, where, volume, smallest, memory)
 
     @classmethod
@@ -254,9 +257,10 @@ def _reader(
         return (lambda box: voxels[box.slices]), size
     if isinstance(volume, Volume):
         return (lambda box: volume.read(box.shift(part.start))), 0
+    command = shlex.join(["emgen", "import", where, f"{Path(where).stem}.ome.zarr"])
     raise EmgenError(
         f"{where} has {size / 1e9:.3g} GB, more than the {memory / 1e9:.3g} GB that are left for sources; make an "
-        f"OME-Zarr of it, which is read patch by patch: emgen import {where} {Path(where).stem}.ome.zarr"
+        f"OME-Zarr of it, which is read patch by patch: {command}"
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -26,8 +25,10 @@ import numpy.typing as npt
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.volumes import pyramid
+from emgen.volumes.inputs import refuse_absurd_voxel
 from emgen.volumes.intensity import HIGH, LOW
-from emgen.volumes.sources import ForeignVolume, open_foreign
+from emgen.volumes.partial import work_folder
+from emgen.volumes.sources import STRICT, Allowed, ForeignVolume, open_foreign
 from emgen.volumes.volume import Ngff, Volume
 
 Array = npt.NDArray[Any]
@@ -60,6 +61,7 @@ def import_volume(
     chunk: Zyx = (64, 64, 64),
     shard: Zyx = (128, 128, 128),
     label: bool = False,
+    allowed: Allowed = STRICT,
     memory: int = MEMORY,
     say: Callable[[str], None] = lambda sentence: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -70,11 +72,12 @@ def import_volume(
         path: file, folder or URL.
         target: must not exist; appears under this name only when it is complete.
         voxel: voxel size in nm; needed where the format has none, wins over what the format says.
-        dataset: the volume inside an HDF5 file or an N5 container.
+        dataset: the volume inside an HDF5 file, an N5 container or a precomputed volume (its scale).
         ngff: version of OME-Zarr.
         chunk: voxels (z, y, x) of a chunk.
         shard: voxels (z, y, x) of a shard, whole multiples of the chunk.
         label: the voxels are object numbers, not grey values.
+        allowed: what of the source may be missing, unsure or inverted.
         memory: bytes of voxels read at once (at least one row of shards).
         say: called with each sentence for the user.
         progress: called with the voxels done and their total.
@@ -84,7 +87,7 @@ def import_volume(
             size is unknown, the target exists, or the disk refuses.
     """
     _check_target(target, chunk, shard)
-    with open_foreign(path, dataset) as source:
+    with open_foreign(path, dataset, allowed) as source:
         size, sentences = _voxel_size(source, voxel)
         dtype = stored_dtype(source.dtype, label, source.where)
         if dtype != source.dtype.newbyteorder("="):
@@ -107,9 +110,11 @@ def import_volume(
         )
         try:
             # an interrupt waits for what the pool is writing: nothing comes after the clean-up
-            with _work_folder(target) as work, ThreadPoolExecutor(THREADS) as pool:
+            with work_folder(target) as work, ThreadPoolExecutor(THREADS) as pool:
                 volume = create(work / target.name)
-                _fill(volume, source, work, memory, pool, progress)
+                not_finite = _fill(volume, source, work, memory, pool, progress)
+                for sentence in _left_open(source, not_finite):
+                    say(sentence)
                 for level in range(1, len(volume.levels)):
                     say(f"making level {level} of {len(volume.levels) - 1}")
                     pyramid.build_in(pool, volume.path, level)
@@ -172,6 +177,12 @@ def convert(voxels: Array, dtype: np.dtype[Any], where: str = "the source") -> A
 
 
 def _check_target(target: Path, chunk: Zyx, shard: Zyx) -> None:
+    # "s3://bucket" as a path is a folder "s3:"
+    if len(target.parts) > 1 and not target.is_absolute() and target.parts[0].endswith(":"):
+        raise EmgenError(
+            f"the target must be a folder on this machine, not the address {target.parts[0]}//...: import to a disk, "
+            "and copy the result"
+        )
     if target.suffix != ".zarr":
         raise EmgenError(
             f'the target must be named like data.ome.zarr, so that viewers know it, not "{target}"'
@@ -200,6 +211,7 @@ def _voxel_size(source: ForeignVolume, given: VoxelSize | None) -> tuple[VoxelSi
             f"{source.where} does not say how large its voxels are, and emgen does not guess: "
             "give the size in nm, for example --voxel-size 40,4,4 (z,y,x)"
         )
+    refuse_absurd_voxel(size, source.where, "give the size with --voxel-size (z,y,x in nm)")
     agree = said is None or np.allclose(tuple(said), tuple(size), rtol=1e-6, atol=0)
     return size, [] if agree else [
         f"the file says its voxels are {said}; --voxel-size wins: {size}"
@@ -207,8 +219,23 @@ def _voxel_size(source: ForeignVolume, given: VoxelSize | None) -> tuple[VoxelSi
 
 
 def _origin(source: ForeignVolume, size: VoxelSize) -> tuple[float, float, float]:
-    z, y, x = (n * s for n, s in zip(source.offset, size, strict=True))
+    z, y, x = (n * s + o for n, s, o in zip(source.offset, size, source.origin, strict=True))
     return z, y, x
+
+
+def _left_open(source: ForeignVolume, not_finite: int) -> list[str]:
+    """Sentences about voxels that hold no grey value of tissue."""
+    sentences = []
+    if source.chunks is not None and (missing := source.chunks.missing()):
+        sentences.append(
+            f"{missing} of {source.chunks.total} chunks are not there; their voxels became {source.chunks.fill:g}"
+        )
+    if not_finite:
+        share = 100 * not_finite / math.prod(source.shape)
+        sentences.append(
+            f"{not_finite} voxels ({share:.2g} %) are NaN or infinite; they are kept as they are"
+        )
+    return sentences
 
 
 def _window(source: ForeignVolume, dtype: np.dtype[Any]) -> tuple[float, float, float, float]:
@@ -236,8 +263,10 @@ def _fill(
     memory: int,
     pool: Executor,
     progress: Callable[[int, int], None],
-) -> None:
+) -> int:
     """Write level 0, never more than `memory` bytes of it (or one row of write units) at once.
+
+    Returns how many voxels are NaN or infinite.
 
     slab: one write unit high      bands of whole write units
     +-----------------------+      +-----------------------+
@@ -246,7 +275,7 @@ def _fill(
     +-----------------------+      +-----------------------+
     """
     itemsize = max(source.dtype.itemsize, volume.dtype.itemsize)
-    done, total = 0, math.prod(source.shape)
+    done, total, not_finite = 0, math.prod(source.shape), 0
     for slab in _cut(Box.whole(source.shape), axis=0, length=volume.write_unit[0]):
         depth, _, width = slab.shape
         rows = memory // (depth * width * itemsize) // volume.write_unit[1] * volume.write_unit[1]
@@ -258,8 +287,11 @@ def _fill(
                 for row in _cut(band, axis=1, length=volume.write_unit[1]):
                     part = voxels[row.relative_to(band).slices]
                     pool.submit(volume.write, row, part).result()
+                    if volume.dtype.kind == "f":
+                        not_finite += int(np.count_nonzero(~np.isfinite(part)))
                     done += row.size
                     progress(done, total)
+    return not_finite
 
 
 def _cut(box: Box, axis: int, length: int) -> list[Box]:
@@ -291,13 +323,3 @@ def _spooled(source: ForeignVolume, slab: Box, work: Path, bands: int) -> Iterat
             return voxels
 
         yield replace(source, fetch=fetch)
-
-
-@contextmanager
-def _work_folder(target: Path) -> Iterator[Path]:
-    """A hidden folder beside the target, removed at the end whatever happens."""
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""OME-Zarr image metadata to and from JSON, versions 0.4 and 0.5. No input, no output.
+"""OME-Zarr images, and their metadata as JSON, versions 0.4 and 0.5. No input, no output.
 
 The specification: https://ngff.openmicroscopy.org/0.5/ . A level that averages f voxels of level 0
 has its first voxel centre at (f - 1) / 2 level-0 voxels, which the translation says.
@@ -13,21 +13,6 @@ from typing import Any
 from emgen.geometry import VoxelSize, Zyx
 
 Json = dict[str, Any]
-
-NANOMETRES = {
-    "angstrom": 0.1,
-    "picometer": 1e-3,
-    "nanometer": 1.0,
-    "micrometer": 1e3,
-    "millimeter": 1e6,
-    "centimeter": 1e7,
-    "meter": 1e9,
-    # not UDUNITS names, yet found in the wild
-    "nm": 1.0,
-    "um": 1e3,
-    "µm": 1e3,
-    "mm": 1e6,
-}
 
 
 @dataclass(frozen=True)
@@ -52,17 +37,14 @@ class Image:
     Attributes:
         version: of OME-Zarr.
         levels: finest first.
-        axes: names of the array's axes; the last three are z, y, x.
+        axes: names of the array's axes; z, y and x are among them.
+        label: the voxels are object numbers.
     """
 
     version: str
     levels: tuple[Level, ...]
     axes: tuple[str, ...]
-
-    @property
-    def leading(self) -> int:
-        """How many axes stand before z, y, x (time, channel)."""
-        return len(self.axes) - 3
+    label: bool = False
 
 
 def level_of(
@@ -134,63 +116,3 @@ def _display(name: str, window: tuple[float, float, float, float]) -> Json:
         "window": dict(zip(("min", "start", "end", "max"), window, strict=True)),
     }
     return {"channels": [channel], "rdefs": {"model": "greyscale"}}
-
-
-def read(attributes: Json, where: str) -> Image:
-    """What the group attributes of an image say.
-
-    Args:
-        attributes: of the group, as JSON.
-        where: its path, for messages.
-
-    Raises:
-        ValueError: not an OME-Zarr image, no z, y, x at the end of the axes, or no scale.
-    """
-    body = attributes.get("ome", attributes)
-    multiscales = body.get("multiscales")
-    if not multiscales:
-        raise ValueError(f"{where} has no OME-Zarr `multiscales`: it is not an OME-Zarr image")
-    first = multiscales[0]
-    version = str(body.get("version", first.get("version", "0.4")))
-    axes = tuple(str(axis["name"] if isinstance(axis, dict) else axis) for axis in first["axes"])
-    if axes[-3:] != ("z", "y", "x"):
-        raise ValueError(
-            f"{where} has axes {', '.join(axes)}; emgen needs a 3-D image whose last three axes are z, y, x"
-        )
-    units = [axis.get("unit") if isinstance(axis, dict) else None for axis in first["axes"][-3:]]
-    nm = [_nanometres(unit, where) for unit in units]
-    whole = first.get("coordinateTransformations", [])
-    levels = tuple(_level(dataset, whole, nm, where) for dataset in first["datasets"])
-    return Image(version, levels, axes)
-
-
-def _level(dataset: Json, whole: list[Json], nm: list[float], where: str) -> Level:
-    scale, translation = [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]
-    scaled = False
-    for transformation in [*dataset.get("coordinateTransformations", []), *whole]:
-        if transformation["type"] == "scale":
-            factors = transformation["scale"][-3:]
-            scale = [s * f for s, f in zip(scale, factors, strict=True)]
-            translation = [t * f for t, f in zip(translation, factors, strict=True)]
-            scaled = True
-        elif transformation["type"] == "translation":
-            shifts = transformation["translation"][-3:]
-            translation = [t + d for t, d in zip(translation, shifts, strict=True)]
-    if not scaled:
-        raise ValueError(
-            f"{where}, level {dataset['path']}: no scale, so the voxel size is unknown"
-        )
-    sizes = [s * unit for s, unit in zip(scale, nm, strict=True)]
-    first = [t * unit for t, unit in zip(translation, nm, strict=True)]
-    return Level(str(dataset["path"]), VoxelSize(*sizes), (first[0], first[1], first[2]))
-
-
-def _nanometres(unit: str | None, where: str) -> float:
-    if unit is None:
-        raise ValueError(
-            f"{where}: the axes have no unit, so the voxel size is unknown; "
-            'add "unit": "nanometer" to the axes, or import the data again with --voxel-size'
-        )
-    if unit not in NANOMETRES:
-        raise ValueError(f"{where}: unknown unit {unit!r}; known are {', '.join(NANOMETRES)}")
-    return NANOMETRES[unit]

@@ -7,7 +7,7 @@ voxels without an error, so `Volume.write` refuses such a box.
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
 import os
 import shutil
@@ -26,8 +26,12 @@ from zarr.codecs import BloscCodec
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.volumes import omezarr
+from emgen.volumes.opening import Mode, open_level
+from emgen.volumes.stores import Missing, MissingChunk
 
 Array = npt.NDArray[Any]
+
+MOST_TRIED = 500  # files that are looked at to name the one that cannot be read
 Ngff = Literal["0.4", "0.5"]
 
 
@@ -42,6 +46,9 @@ class Volume:
         translation: centre of its first voxel in nm (z, y, x).
         levels: paths of all levels, finest first.
         attributes: all attributes of the image group.
+        array: of the level.
+        places: where z, y and x stand among the array's axes; the others have one entry.
+        label: the voxels are object numbers.
     """
 
     path: str
@@ -51,10 +58,12 @@ class Volume:
     levels: tuple[str, ...]
     attributes: dict[str, Any]
     array: zarr.Array[Any]
+    places: Zyx = (0, 1, 2)
+    label: bool = False
 
     @property
     def shape(self) -> Zyx:
-        return zyx(self.array.shape[-3:])
+        return self._of(self.array.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -63,50 +72,48 @@ class Volume:
     @property
     def chunk(self) -> Zyx:
         """Voxels that are decoded as a whole."""
-        return zyx(self.array.chunks[-3:])
+        return self._of(self.array.chunks)
 
     @property
     def write_unit(self) -> Zyx:
         """The write unit in voxels: the shard, or the chunk of an array without shards."""
-        return zyx((self.array.shards or self.array.chunks)[-3:])
+        return self._of(self.array.shards or self.array.chunks)
 
     @classmethod
-    def open(cls, path: str | Path, level: int = 0, mode: Literal["r", "r+"] = "r") -> Volume:
-        """Open a level of an OME-Zarr 0.4 or 0.5 image.
+    def open(
+        cls,
+        path: str | Path,
+        level: int = 0,
+        mode: Mode = "r",
+        voxel: VoxelSize | None = None,
+        missing: Missing = "blank",
+    ) -> Volume:
+        """Open a level of an OME-Zarr image.
+
+        Args:
+            path: folder or URL of the image group, or of what bioformats2raw wrote with one image in it.
+            level: 0 is the finest.
+            mode: "r", or "r+" to write.
+            voxel: size of the finest level's voxels in nm, if it is not what the metadata say.
+            missing: what chunks mean that are not there: "blank", that their voxels have the fill value, or "refuse",
+                that the volume is damaged; they are met when they are read.
 
         Raises:
-            EmgenError: nothing there, not an OME-Zarr image, or not three-dimensional.
+            EmgenError: nothing there, not an OME-Zarr image of versions 0.1 to 0.5, damaged, of an unknown voxel size,
+                or not three-dimensional.
         """
-        where = str(path)
-        group = _open_group(where, mode)
-        attributes = dict(group.attrs)
-        try:
-            image = omezarr.read(attributes, where)
-            described = image.levels[level]
-            array = cast("zarr.Array[Any]", group[described.path])
-        except ValueError as error:
-            raise EmgenError(str(error)) from None
-        except IndexError:
-            raise EmgenError(f"{where} has no level {level}; expected one of its levels") from None
-        except KeyError:
-            raise EmgenError(
-                f"{where}: the metadata names level {described.path!r}, but no such array is there; "
-                "the copy may be incomplete"
-            ) from None
-        shape = array.shape
-        if len(shape) != len(image.axes) or any(n != 1 for n in shape[: image.leading]):
-            raise EmgenError(
-                f"{where} has shape {shape} along axes {', '.join(image.axes)}; expected one 3-D image "
-                "(z, y, x). Export the channel or time point you mean to a volume of its own"
-            )
+        opened = open_level(str(path), level, mode, voxel, missing)
+        described = opened.image.levels[level]
         return cls(
-            path=where,
+            path=opened.where,
             level=described.path,
             voxel=described.voxel,
             translation=described.translation,
-            levels=tuple(each.path for each in image.levels),
-            attributes=attributes,
-            array=array,
+            levels=tuple(each.path for each in opened.image.levels),
+            attributes=opened.attributes,
+            array=opened.array,
+            places=zyx([opened.image.axes.index(axis) for axis in "zyx"]),
+            label=opened.image.label,
         )
 
     @classmethod
@@ -175,14 +182,48 @@ class Volume:
             EmgenError: a chunk cannot be read or decoded.
         """
         self._check(box)
-        leading = (0,) * (self.array.ndim - 3)
         try:
-            return np.asarray(self.array[cast(Any, (*leading, *box.slices))])
+            return self._voxels(box)
+        except EmgenError:
+            raise
+        except MissingChunk as error:
+            raise EmgenError(
+                f"{self.path}, level {self.level}: {error}, in voxels {box.start} to {box.stop} (z, y, x). A copy may have "
+                "broken off: copy the volume again. If what is missing is blank, set `input: {missing_chunks: blank}`"
+            ) from None
         except Exception as error:
             raise EmgenError(
-                f"{self.path}, level {self.level}: voxels {box.start} to {box.stop} cannot be read "
-                f"({type(error).__name__}: {error}); the file may be damaged or incomplete"
+                f"{self.path}, level {self.level}: voxels {box.start} to {box.stop} cannot be read: "
+                f"{self._unreadable(box)} ({type(error).__name__}: {error}); it may be damaged or incomplete: copy it again"
             ) from error
+
+    def _voxels(self, box: Box) -> Array:
+        wanted: list[int | slice] = [0] * self.array.ndim
+        for place, part in zip(self.places, box.slices, strict=True):
+            wanted[place] = part
+        # axes as the array has them; the i-th of z, y, x is the ranks[i]-th of those that are left
+        ranks = np.argsort(np.argsort(self.places))
+        return np.ascontiguousarray(
+            np.asarray(self.array[cast(Any, tuple(wanted))]).transpose(ranks)
+        )
+
+    def _unreadable(self, box: Box) -> str:
+        """Name of the first file that keeps a box from being read."""
+        ranges = [
+            range(a // u, -(-b // u))
+            for a, b, u in zip(box.start, box.stop, self.write_unit, strict=True)
+        ]
+        for numbers in itertools.islice(itertools.product(*ranges), MOST_TRIED):
+            start = zyx([n * u for n, u in zip(numbers, self.write_unit, strict=True)])
+            part = Box(start, zyx([a + u for a, u in zip(start, self.write_unit, strict=True)]))
+            try:
+                self._voxels(part.intersect(box))
+            except Exception:
+                coordinates = [0] * self.array.ndim
+                for place, number in zip(self.places, numbers, strict=True):
+                    coordinates[place] = number
+                return f"{self.level}/{self.array.metadata.encode_chunk_key(tuple(coordinates))}"
+        return "one of its files"
 
     def write(self, box: Box, voxels: Array) -> None:
         """Write a box of whole write units (the last ones may be cut by the volume's end).
@@ -205,28 +246,15 @@ class Volume:
             )
         self.array[box.slices] = voxels
 
+    def _of(self, numbers: Sequence[int]) -> Zyx:
+        """Of one number for each axis of the array, those of z, y and x."""
+        return zyx([numbers[place] for place in self.places])
+
     def _check(self, box: Box) -> None:
         if not Box.whole(self.shape).contains(box):
             raise ValueError(
                 f"voxels {box.start} to {box.stop} are outside the volume {self.shape}"
             )
-
-
-def _open_group(where: str, mode: Literal["r", "r+"]) -> zarr.Group:
-    remote = "://" in where
-    if not remote and not Path(where).exists():
-        raise EmgenError(
-            f"there is no volume at {where}; expected an OME-Zarr image (a folder or a URL)"
-        )
-    try:
-        return zarr.open_group(where, mode=mode)
-    except json.JSONDecodeError as error:
-        raise EmgenError(f"{where}: the Zarr metadata is damaged ({error})") from None
-    except Exception as error:
-        raise EmgenError(
-            f"{where} cannot be opened as OME-Zarr ({type(error).__name__}: {error}); "
-            "other formats: `emgen import` makes an OME-Zarr of TIFF, MRC, HDF5, N5 and precomputed"
-        ) from None
 
 
 @contextmanager

@@ -86,7 +86,7 @@ class Segmentation(Metric[SegmentationFigures]):
     keeps_arrays = True
 
     def measure(self, sample: Sample, threads: int) -> Measured[SegmentationFigures]:
-        path = sample.plan.config.qc.labels
+        path = sample.qc.labels
         truth = Volume.open(path) if path else None
 
         def compared(box: Box) -> tuple[list[Contingency], Labels]:

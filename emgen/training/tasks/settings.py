@@ -60,7 +60,7 @@ class AxialSettings(Part):
 
     kind: Literal["axial"] = "axial"
     factors: tuple[Positive, Positive] = (2, 12)
-    context: Annotated[int, Field(ge=0)] = 2
+    context: Annotated[int, Field(ge=0, le=16)] = 2
     noisy: Share = 0.4
     noise: Range = (0.02, 0.4)
     damaged: Share = 0.15
@@ -101,7 +101,7 @@ class SectionsSettings(Part):
     """
 
     kind: Literal["sections"] = "sections"
-    context: Annotated[int, Field(ge=0)] = 3
+    context: Annotated[int, Field(ge=0, le=16)] = 3
     strides: tuple[Positive, Positive] = (1, 24)
     near: Share = 0.6
     alone: Share = 0.2

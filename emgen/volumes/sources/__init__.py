@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import cast
 
 from emgen.errors import EmgenError
+from emgen.volumes.sources.allowed import Allowed, with_what_is_allowed
 from emgen.volumes.sources.foreign import ForeignVolume, Format, reading
 
-__all__ = ["FORMATS", "ForeignVolume", "formats", "open_foreign"]
+__all__ = ["FORMATS", "Allowed", "ForeignVolume", "formats", "open_foreign"]
 
 # in this order: a folder is one of sections only if it is nothing else
 FORMATS = ("hdf5", "n5", "precomputed", "tiff", "mrc", "sections")
+STRICT = Allowed()
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z")
 
 
 def formats() -> dict[str, Format]:
@@ -27,25 +30,31 @@ def formats() -> dict[str, Format]:
 
 
 @contextmanager
-def open_foreign(path: str, dataset: str | None = None) -> Iterator[ForeignVolume]:
+def open_foreign(
+    path: str, dataset: str | None = None, allowed: Allowed = STRICT
+) -> Iterator[ForeignVolume]:
     """Open a volume in another format than OME-Zarr.
 
     Args:
         path: file, folder or URL.
         dataset: the volume inside a container, where there are several.
+        allowed: what of it may be missing, unsure or inverted.
 
     Raises:
-        EmgenError: missing, damaged, of an unknown format, or not one 3-D volume.
+        EmgenError: missing, damaged, of an unknown format, not one 3-D volume, or not as it is allowed to be.
     """
     with ExitStack() as resources:
         with reading(path):
             volume = _open(path, dataset, resources)
         if 0 in volume.shape:
             raise EmgenError(f"{path} holds no voxels: its shape is {volume.shape}")
+        with reading(path):
+            volume = with_what_is_allowed(volume, allowed)
         yield volume
 
 
 def _open(path: str, dataset: str | None, resources: ExitStack) -> ForeignVolume:
+    path = path.removeprefix("file://")
     if "://" not in path and not Path(path).exists():
         raise EmgenError(f"there is nothing at {path}; expected a file or a folder")
     listed = formats()
@@ -53,8 +62,10 @@ def _open(path: str, dataset: str | None, resources: ExitStack) -> ForeignVolume
     if name is None:
         raise EmgenError(_unknown(path, [each.NAME for each in listed.values()]))
     if dataset is not None and not listed[name].CONTAINER:
-        containers = " and ".join(each.NAME for each in listed.values() if each.CONTAINER)
-        raise EmgenError(f"--dataset is for {containers}; {path} is neither")
+        containers = [each.NAME for each in listed.values() if each.CONTAINER]
+        raise EmgenError(
+            f"--dataset is for {', '.join(containers[:-1])} and {containers[-1]}; {path} is none of them"
+        )
     return replace(listed[name].open_volume(path, dataset, resources), format=name)
 
 
@@ -62,6 +73,8 @@ def _unknown(path: str, names: list[str]) -> str:
     if "://" in path:
         return f'{path}: put "precomputed://" or "n5://" before the address, to say what is there'
     suffix = Path(path).suffix.lower() or "of a file without a suffix"
+    if suffix in PACKED:
+        return f"{path} is packed: unpack it first, and import what is in it"
     return (
         f"{path}: emgen does not know the format {suffix}; it reads {', '.join(names[:-1])} and {names[-1]}: "
         "export the data as one of these"

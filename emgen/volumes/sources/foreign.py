@@ -14,21 +14,26 @@ import numpy.typing as npt
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
-from emgen.volumes.omezarr import NANOMETRES
+from emgen.volumes import units
+from emgen.volumes.opening import LONGEST_AXIS, MOST_VOXELS
 
 Array = npt.NDArray[Any]
 Read = Callable[[Box], Array]
 
-UNITS = {
-    **NANOMETRES,
-    **dict.fromkeys(("\N{GREEK SMALL LETTER MU}m", "\\u00B5m", "micron", "microns"), 1e3),
-    **dict.fromkeys(("\N{LATIN CAPITAL LETTER A WITH RING ABOVE}", "\N{ANGSTROM SIGN}", "A"), 0.1),
-    "pm": 1e-3,
-    "cm": 1e7,
-    "m": 1e9,
-    "inch": 2.54e7,
-}
-"""Nanometres per unit, by all the names that are found in files."""
+
+@dataclass(frozen=True)
+class Chunks:
+    """Which chunks of a volume are there.
+
+    Attributes:
+        total: chunks that it consists of.
+        missing: how many are known not to be there: all of them on a disk, those met so far elsewhere.
+        fill: the value of voxels in missing chunks.
+    """
+
+    total: int
+    missing: Callable[[], int]
+    fill: float = 0
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,12 @@ class ForeignVolume:
         fetch: reads the voxels of a box, as the format's library gives them.
         whole_sections: part of a section costs as much to read as the whole of it.
         offset: of the first voxel from the origin, in voxels (z, y, x).
+        origin: centre of the first voxel in nm (z, y, x), on top of `offset`.
         notes: what the user should know, in sentences.
+        chunks: which of its chunks are there, where it consists of chunks.
+        lost: sections that are missing, counted in the stack with them; they are not in `shape`.
+        doubt: why its sections may not be one stack in this order, or nothing.
+        greatest: the value that means black where zero means white; None where zero means black.
         format: module of `emgen.volumes.sources` that opened it.
     """
 
@@ -53,8 +63,13 @@ class ForeignVolume:
     voxel: VoxelSize | None
     fetch: Read
     whole_sections: bool = False
-    offset: Zyx = (0, 0, 0)
+    offset: tuple[float, float, float] = (0, 0, 0)
+    origin: tuple[float, float, float] = (0, 0, 0)
     notes: tuple[str, ...] = ()
+    chunks: Chunks | None = None
+    lost: tuple[int, ...] = ()
+    doubt: str = ""
+    greatest: int | None = None
     format: str = ""
 
     def read(self, box: Box) -> Array:
@@ -103,9 +118,27 @@ class Format(Protocol):
         ...
 
 
+def plausible(shape: Sequence[int], where: str | Path, what: str = "voxels") -> tuple[int, ...]:
+    """A shape as a header has it, checked before anything of this size is asked for.
+
+    Raises:
+        EmgenError: no shape of a volume.
+    """
+    found = tuple(shape)
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in found)
+    if not (
+        whole and all(0 <= n <= LONGEST_AXIS for n in found) and math.prod(found) <= MOST_VOXELS
+    ):
+        listed = " x ".join(str(n)[:20] for n in found[:6])
+        raise EmgenError(
+            f"{where} says that it has {listed} {what}, which cannot be: its header is damaged"
+        )
+    return tuple(int(n) for n in found)
+
+
 def volume_shape(data: Any, where: str | Path) -> Zyx:
     """Shape (z, y, x) of a 3-D array, or of a 2-D one as a single section."""
-    shape = tuple(data.shape)
+    shape = plausible(data.shape, where)
     if len(shape) not in (2, 3):
         raise EmgenError(
             f"{where} has shape {shape}; expected one 3-D volume (z, y, x): "
@@ -150,7 +183,11 @@ def by_sections(section: Callable[[int], Array], shape: Zyx, dtype: np.dtype[Any
 
 def nanometres(size: Any, unit: str) -> float | None:
     """A length in nm, or None without a length or with an unknown unit."""
-    return None if size is None or unit.strip() not in UNITS else float(size) * UNITS[unit.strip()]
+    try:
+        nm = units.nanometres(unit)
+    except ValueError:
+        return None
+    return None if size is None or nm is None else float(size) * nm
 
 
 def size_of(sizes: Sequence[float | None]) -> VoxelSize | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from PIL.PngImagePlugin import PngImageFile
 from emgen.errors import EmgenError
 from emgen.geometry import Box, zyx
 from emgen.volumes.sources import tiff
-from emgen.volumes.sources.foreign import Array, ForeignVolume, by_sections, reading
+from emgen.volumes.sources.foreign import Array, ForeignVolume, by_sections, plausible, reading
+from emgen.volumes.sources.series import ordered
 
 NAME, CONTAINER = "folders of PNG or TIFF sections", False
 SUFFIXES = (".png", ".tif", ".tiff")
@@ -38,73 +38,78 @@ def open_volume(path: str, dataset: str | None, resources: ExitStack) -> Foreign
             f"{folder} is Zarr already; emgen works on OME-Zarr as it is, without an import"
         )
     files = [f for f in folder.iterdir() if f.is_file() and not f.name.startswith(".")]
-    sections = sorted((f for f in files if f.suffix.lower() in SUFFIXES), key=natural)
+    sections = [f for f in files if f.suffix.lower() in SUFFIXES]
     if not sections:
         raise EmgenError(
             f"the folder {folder} has no sections in it; "
             f"expected files ending in {', '.join(SUFFIXES)}"
         )
+    if mosaic := next((f for f in files if f.name.startswith("TileConfiguration")), None):
+        raise EmgenError(
+            f"{folder} holds tiles of a mosaic, which {mosaic.name} places: stitch them first"
+        )
     others = len(files) - len(sections)
-    notes = ([f"{others} other files in {folder} are left out"] if others else []) + _gaps(sections)
-    return replace(_stacked(sections), where=path, notes=tuple(notes))
-
-
-def natural(file: Path) -> list[Any]:
-    """Sorting key: numbers in a name by their value, so that 2 comes before 10.
-
-    >>> [p.name for p in sorted([Path("s10.png"), Path("s2.png")], key=natural)]
-    ['s2.png', 's10.png']
-    """
-    return [
-        int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", file.name)
-    ] + [file.name]
-
-
-def _gaps(sections: Sequence[Path]) -> list[str]:
-    """A sentence where the numbers in the names jump: a missing section shifts all that follow."""
-    numbers = [int(digits[-1]) for file in sections if (digits := re.findall(r"\d+", file.stem))]
-    if len(numbers) != len(sections) or len(numbers) < 3:
-        return []
-    steps = np.diff(numbers)
-    usual = int(np.median(steps))
-    if np.count_nonzero(steps != usual) > len(steps) / 2:
-        # patches of many places are named after where they come from, not counted
-        return []
-    return [
-        f"section numbers jump from {numbers[i]} to {numbers[i + 1]} "
-        f"({sections[i].name}, {sections[i + 1].name}): is one missing?"
-        for i in np.flatnonzero(steps != usual)[:3]
-    ]
+    notes = [f"{others} other files in {folder} are left out"] if others else []
+    series = ordered(sections)
+    stacked = _stacked(series.files)
+    return replace(
+        stacked,
+        where=path,
+        lost=series.lost,
+        doubt=series.doubt,
+        notes=(*notes, *series.notes, *stacked.notes),
+    )
 
 
 def _stacked(files: Sequence[Path]) -> ForeignVolume:
     """One image file per section, all of one shape and type."""
-    (shape, dtype), *others = headers = [_header(file) for file in files]
+    first, *others = headers = [_header(file) for file in files]
     for file, header in zip(files[1:], others, strict=True):
-        if header != (shape, dtype):
+        if header != first:
             usual = max(headers, key=headers.count)
-            odd, (size, kind) = (file, header) if header != usual else (files[0], headers[0])
+            odd, found = (file, header) if header != usual else (files[0], first)
             raise EmgenError(
-                f"{odd} has {size[0]} x {size[1]} pixels of {kind.name}, the other sections have "
-                f"{usual[0][0]} x {usual[0][1]} pixels of {usual[1].name}; all must be alike: "
+                f"{odd} has {found}, the other sections have {usual}; all must be alike: "
                 "crop, pad or remove it"
             )
-    voxels = zyx((len(files), *shape))
-    read = by_sections(lambda k: _section(files[k]), voxels, dtype)
-    return ForeignVolume(str(files[0]), voxels, dtype, None, read, whole_sections=True)
+    shape = zyx((len(files), *first.shape))
+    read = by_sections(lambda k: _section(files[k]), shape, first.dtype)
+    return ForeignVolume(
+        str(files[0]), shape, first.dtype, None, read, whole_sections=True, greatest=first.greatest
+    )
 
 
-def _header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
-    """Shape (y, x) and type of a section."""
+@dataclass(frozen=True)
+class Header:
+    """What must be the same in all sections.
+
+    Attributes:
+        shape: pixels (y, x).
+        dtype: of the pixels.
+        greatest: as of `ForeignVolume`.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    greatest: int | None = None
+
+    def __str__(self) -> str:
+        white = "" if self.greatest is None else ", counted from white to black"
+        return f"{self.shape[0]} x {self.shape[1]} pixels of {self.dtype.name}{white}"
+
+
+def _header(file: Path) -> Header:
+    """What the header of a section says."""
     with reading(str(file)):
         if tiff.recognises(str(file)):
             with ExitStack() as resources:
                 section = tiff.open_volume(str(file), None, resources)
             if section.shape[0] != 1:
                 raise EmgenError(
-                    f"{file} has {section.shape[0]} pages; expected one section per file in a folder"
+                    f"{file} has {section.shape[0]} pages; expected one section per file in a folder. If it "
+                    "is a stack, or one file of an OME-TIFF that consists of several, import the file"
                 )
-            return section.shape[1:], section.dtype
+            return Header(section.shape[1:], section.dtype, section.greatest)
         # not Image.open, which takes sections of EM for an attack by their size
         with PngImageFile(file) as image:
             if image.mode not in GREY_MODES:
@@ -112,7 +117,8 @@ def _header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
                     f"{file} is a colour image ({image.mode}); expected grey values: "
                     "convert it to grey"
                 )
-            return (image.height, image.width), np.dtype(GREY_MODES[image.mode])
+            plausible((image.height, image.width), file, "pixels")
+            return Header((image.height, image.width), np.dtype(GREY_MODES[image.mode]))
 
 
 def _section(file: Path) -> Array:

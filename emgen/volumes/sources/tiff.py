@@ -8,22 +8,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 
 from emgen.errors import EmgenError
-from emgen.geometry import VoxelSize, Zyx, zyx
+from emgen.geometry import Zyx, zyx
 from emgen.volumes.sources.foreign import (
     Array,
+    Chunks,
     ForeignVolume,
     Read,
     by_sections,
-    nanometres,
-    size_of,
+    plausible,
     sliced,
 )
+from emgen.volumes.sources.tiff_metadata import describe
 
 NAME, CONTAINER = "TIFF", False
 SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
@@ -39,39 +39,105 @@ def open_volume(path: str, dataset: str | None, resources: ExitStack) -> Foreign
     """Open a TIFF: a stack in one piece is mapped, others are read page by page."""
     problems = resources.enter_context(_tifffile_errors())
     tiff = resources.enter_context(tifffile.TiffFile(path))
-    series = _only_series(path, tiff, problems)
+    described = describe(path, tiff)
+    series, left_out = _only_series(path, tiff, problems)
     shape, notes = _volume_shape(path, series.axes, series.shape)
-    voxel = _ome_voxel(tiff) if tiff.is_ome else _imagej_voxel(tiff) if tiff.is_imagej else None
-    if tiff.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        notes.append(
-            f"{path} counts from white to black; the numbers are kept, so it will look inverted"
+    _check_page(path, series.keyframe)
+    if described.dtype not in (None, series.dtype.name):
+        raise EmgenError(
+            f"{path}: its OME-XML says its pixels are {described.dtype}, its TIFF tags {series.dtype.name}; "
+            "export it again"
         )
     if series.dataoffset is not None and series.keyframe.is_memmappable:
         dtype = np.dtype(tiff.byteorder + series.dtype.str[1:])
         mapped = np.memmap(path, dtype, mode="r", offset=series.dataoffset, shape=shape)
-        return ForeignVolume(path, shape, dtype, voxel, sliced(mapped), notes=tuple(notes))
-    read = _by_pages(path, series, shape)
+        read, chunks = sliced(mapped), None
+    else:
+        dtype = series.dtype
+        read, chunks = _by_pages(path, series, shape)
+    if described.shifted and dtype.newbyteorder("=") == np.uint16:
+        dtype, read = np.dtype("int16"), _signed(read)
+        notes.append(f"{path} says that 32768 was added to its signed numbers, which is undone")
     return ForeignVolume(
-        path, shape, series.dtype, voxel, read, whole_sections=True, notes=tuple(notes)
+        path,
+        shape,
+        dtype,
+        described.voxel,
+        read,
+        whole_sections=chunks is not None,
+        offset=described.offset,
+        notes=(*described.notes, *left_out, *notes),
+        chunks=chunks,
+        greatest=_greatest(series.keyframe, dtype),
     )
 
 
-def _only_series(path: str, tiff: tifffile.TiffFile, problems: Sequence[str]) -> Any:
-    """The only stack of a file; `problems` are those of `_tifffile_errors`."""
-    series = tiff.series
+def _only_series(
+    path: str, tiff: tifffile.TiffFile, problems: Sequence[str]
+) -> tuple[Any, list[str]]:
+    """The only stack of a file, and a sentence about what else is in it.
+
+    `problems` are those of `_tifffile_errors`.
+    """
+    try:
+        series = list(tiff.series)
+    except RuntimeError as error:
+        if "keyframe" not in str(error):
+            raise
+        raise EmgenError(
+            f"{path}: its pages differ in size or type; expected one stack of equal sections"
+        ) from None
     # a file cut short only loses its last pages without an exception
     if problems:
         raise EmgenError(f"{path} is damaged or incomplete: {problems[0]}")
-    if len(series) != 1:
-        shapes = ", ".join("x".join(str(n) for n in stack.shape) for stack in series[:5])
+    if not series:
+        raise EmgenError(f"{path} has no image in it")
+    whole = [stack for stack in series if not stack.keyframe.is_reduced]
+    if len(whole) == 1:
+        smaller = len(series) - 1
+        return whole[0], [f"{smaller} smaller copies in {path} are left out"] if smaller else []
+    shapes = ", ".join("x".join(str(n) for n in stack.shape) for stack in series[:5])
+    raise EmgenError(
+        f"{path} holds {len(series)} images of different kinds ({shapes}); expected one stack"
+    )
+
+
+def _check_page(path: str, page: Any) -> None:
+    """Refuse what turns or colours the pixels."""
+    orientation = page.tags.valueof(274, 1)
+    if orientation not in (0, 1):
         raise EmgenError(
-            f"{path} holds {len(series)} images of different kinds ({shapes}); expected one stack"
+            f"{path}: its tag Orientation is {orientation}, so that its first pixel is not at the top left; "
+            "programs differ about this: turn the image and save it again, or set the tag to 1 if it is wrong"
         )
-    return series[0]
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not _grey(page.colormap):
+        raise EmgenError(
+            f"{path} has a colour map, so that its numbers may not be grey values; expected grey values: "
+            "set the map to grey (ImageJ: Image > Lookup Tables > Grays) or convert it"
+        )
 
 
-def _by_pages(path: str, series: Any, shape: Zyx) -> Read:
-    """How boxes are read of a stack that is not in one piece: section by section."""
+def _grey(colours: Any) -> bool:
+    """Whether a colour map (3, entries) shows each number as this grey value."""
+    if colours is None:
+        return True
+    ramp = np.linspace(0, 65535, colours.shape[1])
+    return bool(np.all(np.abs(colours.astype(float) - ramp) <= 65535 / colours.shape[1]))
+
+
+def _greatest(page: Any, dtype: np.dtype[Any]) -> int | None:
+    """As of `ForeignVolume`: v is turned into greatest - v."""
+    if page.photometric != tifffile.PHOTOMETRIC.MINISWHITE:
+        return None
+    return {"u": 2 ** int(page.bitspersample) - 1, "i": -1}.get(dtype.kind, 0)
+
+
+def _signed(read: Read) -> Read:
+    return lambda box: (read(box).astype(np.int32) - 32768).astype(np.int16)
+
+
+def _by_pages(path: str, series: Any, shape: Zyx) -> tuple[Read, Chunks]:
+    """How boxes are read of a stack that is not in one piece, section by section, and which of its parts are there."""
     pages = series.pages
     missing = [k for k in range(len(pages)) if pages[k] is None]
     # some programs put all sections of a small stack into one compressed page
@@ -82,16 +148,20 @@ def _by_pages(path: str, series: Any, shape: Zyx) -> Read:
             "is a file missing?"
         )
     decoded: list[Array] = []
+    absent: set[tuple[int, int]] = set()
+    parts = len(series.keyframe.dataoffsets) * len(pages)
 
     def section_of(k: int) -> Array:
         if not one_page:
+            absent.update((k, i) for i, n in enumerate(pages[k].databytecounts) if n == 0)
             return np.reshape(_decoded(path, pages[k]), shape[1:])
         if not decoded:
+            absent.update((0, i) for i, n in enumerate(pages[0].databytecounts) if n == 0)
             decoded.append(np.reshape(_decoded(path, pages[0]), shape))
         section: Array = decoded[0][k]
         return section
 
-    return by_sections(section_of, shape, series.dtype)
+    return by_sections(section_of, shape, series.dtype), Chunks(parts, lambda: len(absent))
 
 
 def _decoded(path: str, page: Any) -> Array:
@@ -111,6 +181,7 @@ def _volume_shape(path: str, axes: str, shape: Sequence[int]) -> tuple[Zyx, list
         raise EmgenError(
             f"{path} is a colour image (axes {axes}); expected grey values: convert it to grey"
         )
+    plausible(shape, path)
     if axes == "YX":
         return zyx((1, *shape)), []
     if len(axes) == 3 and axes[1:] == "YX":
@@ -146,30 +217,3 @@ def _tifffile_errors() -> Iterator[list[str]]:
         yield messages
     finally:
         logger.removeHandler(handler)
-
-
-def _ome_voxel(tiff: tifffile.TiffFile) -> VoxelSize | None:
-    """From `PhysicalSize` of OME-TIFF."""
-    pixels = ElementTree.fromstring(tiff.ome_metadata or "<none/>").find(".//{*}Pixels")
-    if pixels is None:
-        return None
-    # micrometres where the file names no unit: https://docs.openmicroscopy.org/ome-model/6.3.1/
-    sizes = [
-        nanometres(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "um"))
-        for axis in "ZYX"
-    ]
-    return size_of(sizes)
-
-
-def _imagej_voxel(tiff: tifffile.TiffFile) -> VoxelSize | None:
-    """From `spacing` and the resolution tags, which count pixels per `unit`.
-
-    The resolution tags of other TIFF files are about printing (72 dots per inch) and never used.
-    """
-    metadata, tags = tiff.imagej_metadata or {}, tiff.pages.first.tags
-    unit = str(metadata.get("unit", ""))
-    sizes = [nanometres(metadata.get("spacing"), unit)]
-    for name in ("YResolution", "XResolution"):
-        count, length = tags[name].value if name in tags else (0, 1)
-        sizes.append(nanometres(length / count if count else None, unit))
-    return size_of(sizes)

@@ -1,0 +1,82 @@
+"""How a run begins, and what a later start puts right before any rule runs.
+
+A plan or an empty output that was lost after it had been made would make Snakemake run every job again. So it is made
+here, from the settings and the input, and compared with what the output says of itself; jobs that are done stay done.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from emgen.run.output import create_output, stored_plan
+from emgen.run.plan import PLAN_FILE, PLANNED_FILE, Plan, make, without_qc
+from emgen.run.resolve import RunSpec
+from emgen.run.whole_file import write_whole
+
+
+def begin(plan: Plan, spec: RunSpec, run: Path) -> None:
+    """Write what all jobs of a run need: the empty outputs, then plan.json, then planned.json, which says so.
+
+    Stopped at any moment, it is begun again by the next start. What is there already stays.
+
+    Raises:
+        EmgenError: an output is there that was made from something else.
+    """
+    create_output(plan, spec, run / "restored.ome.zarr")
+    if plan.several_samples:
+        create_output(plan, spec, run / "uncertainty.ome.zarr", np.float32)
+    plan.write(run / PLAN_FILE)
+    facts = {"key": plan.key, "blocks": len(plan.grid), "jobs": plan.grid.jobs}
+    write_whole(run / PLANNED_FILE, json.dumps(facts, indent=2) + "\\n")
+
+
+def mend(spec: RunSpec, run: Path) -> None:
+    """Put right what a start finds lost of a run that was planned before.
+
+    - plan.json is missing or damaged: it is made again.
+    - The blocks are divided into other jobs now: plan.json says so. Jobs and plan must agree before any job starts.
+    - An output is gone: it is made again, empty, and the marks of what had been written to it are taken away, so that
+      it is stitched again.
+
+    A run that was never planned, or cannot be without what other rules make, is left to the rule `plan`.
+
+    Args:
+        spec: what the metadata says.
+        run: the run's folder.
+
+    Raises:
+        EmgenError: an output is there that was made from something else.
+    """
+    former, marked = stored_plan(run), run / PLANNED_FILE
+    outputs = [run / "restored.ome.zarr"]
+    if spec.config.restore.samples > 1:
+        outputs.append(run / "uncertainty.ome.zarr")
+    there = [path.exists() for path in outputs]
+    plan = former or (_planned_again(spec, run) if any(there) else None)
+    if plan is None:
+        # the plan was lost together with all that it was made for
+        marked.unlink(missing_ok=True)
+        return
+    if not all(there):
+        for mark in (
+            run / "restored.json",
+            *run.glob("stitch/*.json"),
+            *run.glob("pyramid/*.json"),
+        ):
+            mark.unlink(missing_ok=True)
+    now = replace(plan, config=without_qc(spec.config))
+    if now != former or not all(there) or not marked.exists():
+        begin(now, spec, run)
+
+
+def _planned_again(spec: RunSpec, run: Path) -> Plan | None:
+    """The plan, made from the settings and the input; None where other rules have to run before."""
+    adapted, psf = spec.adaptation, run / "psf.json" if spec.mode.fits_psf else None
+    weights = run.parent / "adapted" / adapted / f"{adapted}.safetensors" if adapted else None
+    if any(path and not path.exists() for path in (weights, psf)):
+        return None
+    return make(spec, weights, psf)

@@ -1,0 +1,71 @@
+"""The measured volume that the settings name, looked at before it is used."""
+
+from __future__ import annotations
+
+from emgen.config.input import Input
+from emgen.errors import EmgenError
+from emgen.geometry import VoxelSize
+from emgen.volumes.measured import Measured
+from emgen.volumes.missing_chunks import count_missing
+from emgen.volumes.volume import Volume
+
+# Voxels of electron microscopy in nm, generously: from atoms in cryo-tomograms to overviews of whole brains. Sizes
+# beyond them are wrong units, such as nm that are called micrometres.
+SMALLEST_VOXEL, LARGEST_VOXEL = 0.1, 100_000.0
+MOST_ANISOTROPY = 250.0
+"""The longest side of a voxel over its shortest: 100 nm sections with pixels of 0.4 nm."""
+
+
+def open_input(settings: Input) -> Volume:
+    """The measured volume of a run.
+
+    Raises:
+        EmgenError: as `Volume.open` does, or it holds labels, or its voxels have sizes that no microscope gives.
+    """
+    given = None if settings.voxel_size is None else VoxelSize(*settings.voxel_size)
+    volume = Volume.open(settings.volume, voxel=given, missing=settings.missing_chunks)
+    if volume.label:
+        raise EmgenError(
+            f"{volume.path} is a label image: its voxels are numbers of objects; expected grey values"
+        )
+    refuse_absurd_voxel(
+        volume.voxel, f"{volume.path}", "set input.voxel_size (z, y, x in nm) to what was measured"
+    )
+    return volume
+
+
+def chunk_note(measured: Measured, settings: Input) -> str | None:
+    """A sentence on the chunks of a run's input that are not there; None where all are, or none can be listed.
+
+    Raises:
+        EmgenError: some are missing, and the settings do not say that they are blank.
+    """
+    found = count_missing(measured) if isinstance(measured, Volume) else None
+    if found is None or not found.count:
+        return None
+    if settings.missing_chunks == "refuse":
+        raise EmgenError(
+            f"{measured.path}: {found}. A copy may have broken off: copy the volume again. If what is missing is blank, set "
+            "`input: {missing_chunks: blank}`"
+        )
+    return f"{measured.path}: {found}; they are taken as blank"
+
+
+def refuse_absurd_voxel(voxel: VoxelSize, where: str, advice: str) -> None:
+    """`EmgenError` for a voxel size that no electron microscope gives.
+
+    Args:
+        voxel: in nm.
+        where: whose it is, for messages.
+        advice: what to do.
+    """
+    if any(not SMALLEST_VOXEL <= size <= LARGEST_VOXEL for size in voxel):
+        raise EmgenError(
+            f"{where} has voxels of {voxel}; expected {SMALLEST_VOXEL:g} to {LARGEST_VOXEL:g} nm along every axis. "
+            f"Was the unit mistaken (micrometres for nm)? If so, {advice}"
+        )
+    if max(voxel) > MOST_ANISOTROPY * min(voxel):
+        raise EmgenError(
+            f"{where} has voxels of {voxel}, {max(voxel) / min(voxel):.0f} times as long as wide; expected at most "
+            f"{MOST_ANISOTROPY:g} times. Was the unit of one axis mistaken (nm for micrometres)? If so, {advice}"
+        )
