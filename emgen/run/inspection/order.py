@@ -18,9 +18,9 @@ from emgen.run.inspection.look import Look, Numbers, around, spread
 ORDERED, LEAST_PAIRS = 0.8, 5
 # Standard errors between the means of every second (third ...) similarity: at most 2.5 in the volumes measured
 UNEVEN, PERIODS, TIMES_EACH = 3.5, (2, 3, 4), 3
-# Steps along z that the similarity falls at a gap: 0.8 at most in the volumes measured where the deviation, over all pairs
-# that cross the place, is 2.3 and more
-GAP_STEPS, GAP_DEVIATIONS = 1.0, 2.3
+# Steps along z that the similarity falls at a gap: 1.0 at most in the volumes measured where the deviation, over all pairs
+# that cross the place, is 3 and more
+GAP_STEPS, GAP_DEVIATIONS = 1.2, 3.0
 
 
 def find(look: Look) -> Iterator[Finding]:
