@@ -225,6 +225,10 @@ class Volume:
                 return f"{self.level}/{self.array.metadata.encode_chunk_key(tuple(coordinates))}"
         return "one of its files"
 
+    def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        """None: the file says of no voxel that it was not measured."""
+        return None
+
     def write(self, box: Box, voxels: Array) -> None:
         """Write a box of whole write units (the last ones may be cut by the volume's end).
 
