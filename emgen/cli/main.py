@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 
 from emgen import __version__
 from emgen.addresses import redacted
-from emgen.cli import convert, demo, import_, run, train, verify
+from emgen.cli import convert, demo, import_, inspect, run, train, verify
 from emgen.errors import EmgenError
 
-COMMANDS = (run, demo, verify, import_, train, convert)
+COMMANDS = (run, demo, inspect, verify, import_, train, convert)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
