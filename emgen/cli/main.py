@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 
 from emgen import __version__
 from emgen.addresses import redacted
-from emgen.cli import convert, demo, import_, run, train
+from emgen.cli import convert, demo, import_, inspect, run, train
 from emgen.errors import EmgenError
 
-COMMANDS = (run, demo, import_, train, convert)
+COMMANDS = (run, demo, inspect, import_, train, convert)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

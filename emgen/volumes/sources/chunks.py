@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ import tensorstore
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box, Zyx, zyx
+from emgen.volumes.links import inside
 from emgen.volumes.opening import MOST_CHUNK_BYTES
 from emgen.volumes.sources.foreign import Array, Chunks, Read, plausible
 
@@ -43,7 +43,7 @@ class Folder:
     where: str
 
     def read(self, name: str) -> bytes | None:
-        path = Path(self.where) / name
+        path = inside(self.where, name, self.where)
         try:
             if path.stat().st_size > MOST_CHUNK_BYTES:
                 raise EmgenError(
