@@ -1,12 +1,14 @@
 """`emgen run`: restore a volume by a file of settings, from any folder, and say whether to use the result.
 
-Exit codes: 0 done, 1 stopped by a fault, 2 bad input or settings and nothing done, 3 done with the verdict `fail`.
+Exit codes: 0 done, 1 stopped by a fault, 2 bad input or settings and nothing done, 3 done with the verdict `fail`, 130
+stopped by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
@@ -14,11 +16,14 @@ from typing import TYPE_CHECKING
 
 from emgen.cli import workflow
 from emgen.errors import EmgenError
+from emgen.run.head import leading
 
 if TYPE_CHECKING:
     from emgen.cli import Commands
 
 OK, FAULT, BAD_SETTINGS, FAILED_VERDICT = 0, 1, 2, 3
+STOPPED = 128
+"""And the number of the signal."""
 # options of Snakemake that start no job: there is no result to judge after them
 LOOKS = (
     *("--dry-run", "--dryrun", "-n", "--lint", "--unlock", "--dag", "--rulegraph", "--filegraph"),
@@ -66,6 +71,8 @@ def restore(settings: Path, options: Sequence[str]) -> int:
     Raises:
         EmgenError: bad input or settings; nothing was done.
     """
+    from emgen.run.standing import on_disk, stopped
+
     settings = settings.absolute()
     given, options = workflow.take(options, "--directory", "-d")
     place = Path(given or ".")
@@ -73,15 +80,29 @@ def restore(settings: Path, options: Sequence[str]) -> int:
     if not place.is_dir():
         raise EmgenError(f"--directory: expected a folder; there is none at {place}")
     with chdir(place):
-        name = checked(settings)
-    code = workflow.run(words, place)
+        run = checked(settings)
+    if workflow.is_given(options, *LOOKS):
+        return fault(workflow.run(words, place))
+    with leading(place / run) as told:
+        code = workflow.run(words, place, told)
+    if code > STOPPED:
+        print(f"emgen: stopped: {stopped(place / run)}", file=sys.stderr)
+        return code
     if code:
-        return BAD_SETTINGS if code == BAD_SETTINGS else FAULT
-    return OK if workflow.is_given(options, *LOOKS) else verdict(place / "results" / name)
+        if code != BAD_SETTINGS:
+            print(f"emgen: ended by a fault: {stopped(place / run)}", file=sys.stderr)
+        return fault(code)
+    print(on_disk(place / run))
+    return verdict(place / run)
 
 
-def checked(path: Path) -> str:
-    """The name of the run whose settings are in this file, after everything that can be known before any work.
+def fault(code: int) -> int:
+    """The exit code for one of Snakemake's."""
+    return code if code in (OK, BAD_SETTINGS) or code > STOPPED else FAULT
+
+
+def checked(path: Path) -> Path:
+    """The folder of the run whose settings are in this file, after everything that can be known before any work.
 
     The file is read as plain values (`emgen.config.plain`). Snakemake would go on to run the code that a file with the
     key `__use_yte__` may hold; such a file is refused.
@@ -94,8 +115,9 @@ def checked(path: Path) -> str:
     from emgen.run.resolve import resolve
 
     config = load(path)
-    refuse_other_settings(resolve(config), Path("results") / config.run)
-    return config.run
+    folder = Path("results") / config.run
+    refuse_other_settings(resolve(config), folder)
+    return folder
 
 
 def verdict(folder: Path) -> int:

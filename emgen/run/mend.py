@@ -31,7 +31,7 @@ def begin(plan: Plan, spec: RunSpec, run: Path) -> None:
         create_output(plan, spec, run / "uncertainty.ome.zarr", np.float32)
     plan.write(run / PLAN_FILE)
     facts = {"key": plan.key, "blocks": len(plan.grid), "jobs": plan.grid.jobs}
-    write_whole(run / PLANNED_FILE, json.dumps(facts, indent=2) + "\\n")
+    write_whole(run / PLANNED_FILE, json.dumps(facts, indent=2) + "\n")
 
 
 def mend(spec: RunSpec, run: Path) -> None:
