@@ -37,10 +37,12 @@ VALUES = {
 
 @cache
 def volume() -> Array:
-    """Smooth noise, float32, so that no change is rounded away."""
+    """Smooth noise with noise, float32, so that no change is rounded away."""
     rng = np.random.default_rng(0)
-    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(4, 20, 20)), (0.7, 2, 2))
-    voxels = 128 + 40 * smooth / smooth.std() + rng.normal(size=smooth.shape) * 4
+    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(4, 48, 48)), (0.7, 2, 2))
+    # pixels share their noise, so that every way of estimating it finds something else
+    noise = scipy.ndimage.gaussian_filter(rng.normal(size=smooth.shape), (0, 0.6, 0.6))
+    voxels = 128 + 40 * smooth / smooth.std() + 5 * noise / noise.std()
     return Array(voxels.astype(np.float32), voxel=VoxelSize(16, 8, 8))
 
 
