@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from emgen.errors import EmgenError
 from emgen.volumes.sources.foreign import nanometres
@@ -44,7 +44,7 @@ def axis_names(own: Attributes, count: int) -> list[str] | None:
     return list(reversed(own["axes"])) if _names(own.get("axes"), count) else None
 
 
-def _names(axes: Any, count: int) -> bool:
+def _names(axes: Any, count: int) -> TypeGuard[list[str]]:
     named = isinstance(axes, list) and len(axes) == count and all(isinstance(a, str) for a in axes)
     return named and all(a.strip() for a in axes)
 
@@ -163,7 +163,7 @@ def _resolution(attributes: Attributes, count: int) -> list[float | None] | None
     return [nanometres(s, u) for s, u in zip(sizes, units, strict=True)]
 
 
-def _numbers(values: Any, count: int) -> bool:
+def _numbers(values: Any, count: int) -> TypeGuard[list[float]]:
     return (
         isinstance(values, list)
         and len(values) == count
