@@ -5,6 +5,7 @@
 # plan nobody knows what the blocks were made from. Rules wait for a mark beside it, planned.json, which is `ancient`:
 # the plan is written again for another division into jobs, and nothing is restored again for that. Settings that
 # change voxels never reach it (refuse_other_settings).
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -14,10 +15,20 @@ from emgen.config.plain import read as read_plain
 from emgen.config.run import parse as parse_settings
 from emgen.errors import EmgenError
 from emgen.run.head import lead, second_head
-from emgen.run.mend import mend
+from emgen.run.mend import damage, mend
 from emgen.run.output import refuse_other_settings
 from emgen.run.resolve import resolve
 from emgen.volumes.pyramid import factors
+
+
+def say_damaged(found):
+    """What a start found damaged, on the terminal."""
+    shown = found[:10] + ([f"... and {len(found) - 10} more"] if found[10:] else [])
+    for line in shown:
+        print(f"emgen: {line}", file=sys.stderr)
+    if found:
+        print("emgen: what is damaged is made anew, and nothing else", file=sys.stderr)
+
 
 if "recipe" in config:
     raise WorkflowError(
@@ -45,8 +56,8 @@ try:
         FOLDER = Path(workflow.modifier.path_modifier.replace_prefix(RUN))
         refuse_other_settings(SPEC, FOLDER)
         # beside another head's run a start only looks (--summary, --report); more is refused before the first job
-        if not workflow.dryrun and second_head(FOLDER) is None:
-            mend(SPEC, FOLDER)
+        only_looks = workflow.dryrun or second_head(FOLDER) is not None
+        say_damaged(damage(SPEC, FOLDER) if only_looks else mend(SPEC, FOLDER))
 except EmgenError as error:
     raise WorkflowError(str(error)) from None
 

@@ -14,10 +14,11 @@ from runs import ROOT, environment
 
 from emgen.cli import workflow
 from emgen.errors import EmgenError
-from emgen.run import head
+from emgen.run import head, standing
 from emgen.run.head import LEASE_FILE, TOLD, lead, leading, second_head
 from emgen.run.lease import Holder, started
 from emgen.run.standing import done_blocks, on_disk, stopped
+from emgen.volumes.ledger import Entry, Ledgers
 
 
 @pytest.fixture
@@ -156,13 +157,17 @@ def test_one_that_does_not_end_is_killed_with_its_jobs(tmp_path, monkeypatch):
     until(lambda: not living(int(pid.read_text())))
 
 
-def test_how_far_a_run_is_and_what_lies_on_the_disk(run):
+def test_how_far_a_run_is_and_what_lies_on_the_disk(run, monkeypatch):
     assert "nothing" in stopped(run) and done_blocks(run) is None
-    for block in range(3):
-        (run / f"blocks/0.zarr/mean/c/{block}").mkdir(parents=True)
-    (run / "planned.json").write_text('{"blocks": 18}')
-    assert done_blocks(run) == (3, 18) and "3 of 18 blocks are done" in stopped(run)
-    (run / "blocks/0.zarr/mean/c/0/0").write_bytes(b"1" * 4_200_000)
+    book = Ledgers(run / "ledger", "k").blocks.open(range(9))
+    book.add(Entry(0, "done"), Entry(1, "empty"), Entry(2, "failed"), Entry(3, "done"))
+    (run / "planned.json").write_text('{"blocks": 18, "key": "k"}')
+    assert done_blocks(run) == (3, 18, True) and ": " not in stopped(run)
+    assert stopped(run).startswith("3 of 18 blocks are done")
+    monkeypatch.setattr(standing, "MOST_LEDGER_BYTES", 0)
+    assert stopped(run).startswith("about 3 of 18 blocks")
+    (run / "blocks/0.zarr").mkdir(parents=True)
+    (run / "blocks/0.zarr/c.0").write_bytes(b"1" * 4_200_000)
     (run / "uncertainty.ome.zarr").mkdir()
     (run / "uncertainty.ome.zarr/c").write_bytes(b"1" * 10)
     words = on_disk(run)

@@ -359,13 +359,13 @@ def test_damaged_array_metadata_end_in_a_sentence(tmp_path_factory, data):
     new = data.draw(scraps)
     (path / name).write_text(json.dumps(mutated(whole, place, new)))
     try:
-        volume = Volume.open(path)
+        volume = Volume.open(path, missing="refuse")
         found = volume.read(Box.whole(volume.shape)) if volume.shape == VOXELS.shape else None
     except EmgenError:
         found = None
-    # what another fill value or byte order means is the array's business
-    if found is not None and place[-1] not in ("data_type", "dtype", "fill_value", "name"):
-        assert (found == VOXELS).all() or "chunk" in "".join(map(str, place))
+    # numbers of another type may be other numbers
+    if found is not None and place[-1] not in ("data_type", "dtype"):
+        assert (found == VOXELS).all(), (name, place, new)
     shutil.rmtree(folder)
 
 

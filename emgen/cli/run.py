@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from emgen.cli import workflow
 from emgen.errors import EmgenError
-from emgen.run.head import leading
+from emgen.run.head import leading, refuse_second_head
 
 if TYPE_CHECKING:
     from emgen.cli import Commands
+    from emgen.run.resolve import RunSpec
 
 OK, FAULT, BAD_SETTINGS, FAILED_VERDICT = 0, 1, 2, 3
 STOPPED = 128
@@ -80,8 +81,9 @@ def restore(settings: Path, options: Sequence[str]) -> int:
     if not place.is_dir():
         raise EmgenError(f"--directory: expected a folder; there is none at {place}")
     with chdir(place):
-        run = checked(settings)
-    if workflow.is_given(options, *LOOKS):
+        looks = workflow.is_given(options, *LOOKS)
+        run = checked(settings, look=not looks)
+    if looks:
         return fault(workflow.run(words, place))
     with leading(place / run) as told:
         code = workflow.run(words, place, told)
@@ -101,11 +103,15 @@ def fault(code: int) -> int:
     return code if code in (OK, BAD_SETTINGS) or code > STOPPED else FAULT
 
 
-def checked(path: Path) -> Path:
+def checked(path: Path, look: bool = True) -> Path:
     """The folder of the run whose settings are in this file, after everything that can be known before any work.
 
     The file is read as plain values (`emgen.config.plain`). Snakemake would go on to run the code that a file with the
     key `__use_yte__` may hold; such a file is refused.
+
+    Args:
+        path: YAML file.
+        look: whether to look at the input's voxels as well.
 
     Raises:
         EmgenError: the file, the settings or the input cannot be used, or the run has a result made otherwise.
@@ -113,11 +119,37 @@ def checked(path: Path) -> Path:
     from emgen.config.run import load
     from emgen.run.output import refuse_other_settings
     from emgen.run.resolve import resolve
+    from emgen.volumes.inputs import chunk_note
 
     config = load(path)
     folder = Path("results") / config.run
-    refuse_other_settings(resolve(config), folder)
+    if look:
+        refuse_second_head(folder)
+    spec = resolve(config)
+    refuse_other_settings(spec, folder)
+    note = chunk_note(spec.measured, config.input)
+    if note:
+        print(note, flush=True)
+    if look:
+        _inspect(spec)
     return folder
+
+
+def _inspect(spec: RunSpec) -> None:
+    """Refuse input that a look at its voxels speaks against, and print what is worth a warning."""
+    from emgen.run.inspection import asked, inspect, refuse
+    from emgen.run.inspection.finding import Inspection
+
+    before = Path("results") / spec.config.run / "qc" / "inspect.json"
+    try:
+        if Inspection.read(before).asked == asked(spec.config):
+            return  # of an earlier start of this run
+    except EmgenError:
+        pass  # there is none, or one of another version
+    found = inspect(spec.measured, spec.config)
+    refuse(found)
+    for finding in found.of("warn"):
+        print(f"Input: {finding.sentence} {finding.what_to_do}", flush=True)
 
 
 def verdict(folder: Path) -> int:

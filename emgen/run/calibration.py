@@ -46,10 +46,10 @@ def calibrate(plan: Plan, measured: Measured, device: str = "cpu", workers: int 
     if trial is None or plan.noise_model.is_correlated:
         return Calibration(factor=None, crops=0)
     rng = np.random.default_rng(plan.config.restore.seed)
-    problems = [trial.problems(crop, rng) for crop in _crops(plan, measured, trial, rng)]
+    problems = [trial.problems(crop, rng) for crop in crops(plan, measured, trial, rng)]
     # a volume's planes are shared out, planes by themselves are not
     lanes = workers if trial.box.shape[0] == 1 and device == "cpu" else 1
-    restorer = Restorer(_planned(plan, trial), device, workers // lanes)
+    restorer = Restorer(planned(plan, trial), device, workers // lanes)
     restorer.networks.load()
 
     def tried(known: Known) -> tuple[float, float]:
@@ -68,18 +68,20 @@ def calibrate(plan: Plan, measured: Measured, device: str = "cpu", workers: int 
     return Calibration(factor=factor, crops=len(problems))
 
 
-def _planned(plan: Plan, trial: Trial) -> Plan:
+def planned(plan: Plan, trial: Trial) -> Plan:
     """The same restoration of the trial's volume."""
     return replace(
         plan,
         measured_shape=trial.mode.measured_shape,
         noise_model=trial.noise,
         missing=(),
+        no_data=(),
+        absent=False,
         dtype="float32",
     )
 
 
-def _crops(
+def crops(
     plan: Plan, measured: Measured, trial: Trial, rng: np.random.Generator
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Parts of sections (sections, side, side), in grey values, from anywhere in the volume that shows something."""
@@ -93,7 +95,7 @@ def _crops(
             k = sections[rng.integers(len(sections))]
             y, x = (int(rng.integers(n - side + 1)) for n in (height, width))
             box = Box((k - context, y, x), (k + context + 1, y + side, x + side))
-            crop = plan.fill_missing(measured.read(box), box)
-            if not is_constant(crop[context]) and np.isfinite(crop).all():
-                yield crop.astype(np.float32)
+            crop = plan.see(measured, box)
+            if crop.states is None and not is_constant(crop.voxels[context]):
+                yield crop.voxels.astype(np.float32)
                 break

@@ -35,6 +35,13 @@ def second_head(run: Path) -> Holder | None:
     return holder if holder and holder.token != _told()[0] else None
 
 
+def refuse_second_head(run: Path) -> None:
+    """`EmgenError` where a living head works on a run, before anything takes time; `leading` has the last word."""
+    holder = second_head(run)
+    if holder and not _is_ending(holder):
+        raise EmgenError(_refusal(run, Lease(run / LEASE_FILE), holder))
+
+
 @contextmanager
 def leading(run: Path) -> Iterator[dict[str, str]]:
     """Hold the lease of a run; yields the environment that its Snakemake is to be told.
@@ -85,8 +92,7 @@ def _take(lease: Lease, run: Path) -> None:
     until = time.monotonic() + ENDS_WITHIN_S
     try:
         while holder := lease.take():
-            ending = holder.is_here and holder.parent and started(holder.parent) is None
-            if not ending or time.monotonic() > until:
+            if not _is_ending(holder) or time.monotonic() > until:
                 raise EmgenError(_refusal(run, lease, holder))
             time.sleep(0.2)
     except OSError as error:
@@ -94,6 +100,11 @@ def _take(lease: Lease, run: Path) -> None:
             f"nothing can be written to {run.absolute()} ({error.strerror or error}); results go to results/ in the "
             "folder where you stand: go to one in which you may write, or give it with --directory"
         ) from None
+
+
+def _is_ending(holder: Holder) -> bool:
+    """Whether it is a Snakemake whose `emgen run` was killed: it notices that within a second."""
+    return holder.is_here and holder.parent > 0 and started(holder.parent) is None
 
 
 def _refusal(run: Path, lease: Lease, holder: Holder) -> str:

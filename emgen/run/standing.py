@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 from emgen.run.plan import PLANNED_FILE
+from emgen.volumes.ledger import Ledgers
 
 MOST_FILES = 200_000
 """Files whose sizes are added up, some seconds; of a larger folder the size is said to be more."""
+MOST_LEDGER_BYTES = 20_000_000
+"""Of lines that are read one by one, some seconds; in larger ledgers those that say `done` are counted."""
+FINISHED_LINE = re.compile(rb'"state": "(?:done|empty)"')
 SCRATCH = "blocks"
 
 
-def done_blocks(run: Path) -> tuple[int, int] | None:
-    """How many blocks of a run are done, of how many; None before it was planned."""
+def done_blocks(run: Path) -> tuple[int, int, bool] | None:
+    """How many blocks of a run are done, of how many, and whether they were counted one by one.
+
+    None before the run was planned.
+    """
     try:
-        total = int(json.loads((run / PLANNED_FILE).read_text())["blocks"])
+        facts = json.loads((run / PLANNED_FILE).read_text())
+        total, key = int(facts["blocks"]), str(facts["key"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return min(total, sum(1 for _ in run.glob(f"{SCRATCH}/*.zarr/mean/c/*"))), total
+    ledger = Ledgers(run / "ledger", key).blocks
+    files = list(ledger.folder.glob("*.jsonl"))
+    if sum(path.stat().st_size for path in files) <= MOST_LEDGER_BYTES:
+        return sum(entry.finished for entry in ledger.read().values()), total, True
+    # a block that was done twice has two lines
+    done = sum(len(FINISHED_LINE.findall(path.read_bytes())) for path in files)
+    return min(total, done), total, False
 
 
 def stopped(run: Path) -> str:
@@ -27,8 +42,9 @@ def stopped(run: Path) -> str:
     blocks = done_blocks(run)
     if blocks is None:
         return f"nothing of {run} is restored yet; start again to begin anew"
-    done, total = blocks
-    return f"{done} of {total} blocks are done and stay in {run}; start again to go on"
+    done, total, exact = blocks
+    counted = f"{'' if exact else 'about '}{done} of {total} blocks"
+    return f"{counted} are done and stay in {run}; start again to go on"
 
 
 def on_disk(run: Path) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from emgen.config.input import Input
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize
+from emgen.volumes.masked import MaskedVolume, open_mask
+from emgen.volumes.measured import Measured
+from emgen.volumes.missing_chunks import count_missing
 from emgen.volumes.volume import Volume
 
 # Voxels of electron microscopy in nm, generously: from atoms in cryo-tomograms to overviews of whole brains. Sizes
@@ -14,14 +17,15 @@ MOST_ANISOTROPY = 250.0
 """The longest side of a voxel over its shortest: 100 nm sections with pixels of 0.4 nm."""
 
 
-def open_input(settings: Input) -> Volume:
-    """The measured volume of a run.
+def open_input(settings: Input) -> Volume | MaskedVolume:
+    """The measured volume of a run, with its mask where it has one.
 
     Raises:
-        EmgenError: as `Volume.open` does, or it holds labels, or its voxels have sizes that no microscope gives.
+        EmgenError: as `Volume.open` does, or it holds labels, its voxels have sizes that no microscope gives, or
+            the mask does not fit.
     """
     given = None if settings.voxel_size is None else VoxelSize(*settings.voxel_size)
-    volume = Volume.open(settings.volume, voxel=given)
+    volume = Volume.open(settings.volume, voxel=given, missing=settings.missing_chunks)
     if volume.label:
         raise EmgenError(
             f"{volume.path} is a label image: its voxels are numbers of objects; expected grey values"
@@ -29,7 +33,27 @@ def open_input(settings: Input) -> Volume:
     refuse_absurd_voxel(
         volume.voxel, f"{volume.path}", "set input.voxel_size (z, y, x in nm) to what was measured"
     )
-    return volume
+    mask = None if settings.mask is None else open_mask(settings.mask, volume)
+    chunks = settings.missing_chunks == "blank"
+    return MaskedVolume(volume, mask, chunks) if mask or chunks else volume
+
+
+def chunk_note(measured: Measured, settings: Input) -> str | None:
+    """A sentence on the chunks of a run's input that are not there; None where all are, or none can be listed.
+
+    Raises:
+        EmgenError: some are missing, and the settings do not say that they are blank.
+    """
+    volume = measured.volume if isinstance(measured, MaskedVolume) else measured
+    found = count_missing(volume) if isinstance(volume, Volume) else None
+    if found is None or not found.count:
+        return None
+    if settings.missing_chunks == "refuse":
+        raise EmgenError(
+            f"{measured.path}: {found}. A copy may have broken off: copy the volume again. If what is missing is blank, set "
+            "`input: {missing_chunks: blank}`"
+        )
+    return f"{measured.path}: {found}; they are taken as blank"
 
 
 def refuse_absurd_voxel(voxel: VoxelSize, where: str, advice: str) -> None:

@@ -13,12 +13,15 @@ from typing import Any, Literal
 
 import zarr
 from zarr.errors import NodeNotFoundError, ZarrUserWarning
+from zarr.storage import LocalStore
 
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize
 from emgen.volumes import omezarr_reader
 from emgen.volumes.fields import shortened
+from emgen.volumes.guarded import guarded
 from emgen.volumes.omezarr import Image, Json
+from emgen.volumes.stores import CheckedStore, Missing
 
 Mode = Literal["r", "r+"]
 FORMATS: tuple[Literal[3], Literal[2]] = (3, 2)  # of Zarr, the newer first
@@ -48,7 +51,13 @@ class Opened:
     array: zarr.Array[Any]
 
 
-def open_level(where: str, level: int, mode: Mode, voxel: VoxelSize | None = None) -> Opened:
+def open_level(
+    where: str,
+    level: int,
+    mode: Mode,
+    voxel: VoxelSize | None = None,
+    missing: Missing = "blank",
+) -> Opened:
     """Open a level of an OME-Zarr image.
 
     Args:
@@ -56,6 +65,7 @@ def open_level(where: str, level: int, mode: Mode, voxel: VoxelSize | None = Non
         level: 0 is the finest.
         mode: "r", or "r+" to write.
         voxel: size of the finest voxels in nm, if it is not what the metadata say.
+        missing: what chunks mean that are not there: their fill value, or a fault.
 
     Raises:
         EmgenError: nothing there, no OME-Zarr image of versions 0.1 to 0.5, damaged, or not one 3-D volume.
@@ -65,11 +75,11 @@ def open_level(where: str, level: int, mode: Mode, voxel: VoxelSize | None = Non
             f"there is no volume at {where}; expected an OME-Zarr image (a folder or a URL)"
         )
     with _one_sentence(where):
-        groups = _groups(where, mode)
+        groups = _groups(where, mode, missing)
         below = _only_series(groups, where)
         if below is not None:
             where = f"{where.rstrip('/')}/{below}"
-            groups = _groups(where, mode)
+            groups = _groups(where, mode, missing)
         group, image = _described(groups, where, voxel)
         if level >= len(image.levels):
             raise EmgenError(f"{where} has no level {level}; expected one of its levels")
@@ -77,6 +87,11 @@ def open_level(where: str, level: int, mode: Mode, voxel: VoxelSize | None = Non
         array = _array(group, path, where)
         _refuse_two_arrays(groups, group, array, where)
         _refuse_unreadable(array, image.axes, f"{where}, level {path}")
+        if mode == "r+":
+            # blank chunks are written too: a chunk that is not there was lost
+            array = array.with_config({"write_empty_chunks": True})
+        else:
+            array = guarded(array, missing, f"{where}, level {path}")
     return Opened(where, image, dict(group.attrs), array)
 
 
@@ -100,14 +115,15 @@ def _one_sentence(where: str) -> Iterator[None]:
         ) from None
 
 
-def _groups(where: str, mode: Mode) -> list[zarr.Group]:
+def _groups(where: str, mode: Mode, missing: Missing) -> list[zarr.Group]:
     """The group by its metadata of Zarr 3, of Zarr 2, or both."""
     groups = []
+    store = CheckedStore(LocalStore(where, read_only=True), missing) if mode == "r" else where
     for zarr_format in FORMATS:
         # consolidated metadata are a copy, which may be older than what it was made of
         with suppress(NodeNotFoundError):
             groups.append(
-                zarr.open_group(where, mode=mode, zarr_format=zarr_format, use_consolidated=False)
+                zarr.open_group(store, mode=mode, zarr_format=zarr_format, use_consolidated=False)
             )
     if not groups and _is_array(where):
         raise EmgenError(

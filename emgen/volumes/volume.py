@@ -7,6 +7,7 @@ voxels without an error, so `Volume.write` refuses such a box.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import shutil
@@ -26,8 +27,11 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.volumes import omezarr
 from emgen.volumes.opening import Mode, open_level
+from emgen.volumes.stores import Missing, MissingChunk
 
 Array = npt.NDArray[Any]
+
+MOST_TRIED = 500  # files that are looked at to name the one that cannot be read
 Ngff = Literal["0.4", "0.5"]
 
 
@@ -66,13 +70,23 @@ class Volume:
         return np.dtype(self.array.dtype)
 
     @property
+    def chunk(self) -> Zyx:
+        """Voxels that are decoded as a whole."""
+        return self._of(self.array.chunks)
+
+    @property
     def write_unit(self) -> Zyx:
         """The write unit in voxels: the shard, or the chunk of an array without shards."""
         return self._of(self.array.shards or self.array.chunks)
 
     @classmethod
     def open(
-        cls, path: str | Path, level: int = 0, mode: Mode = "r", voxel: VoxelSize | None = None
+        cls,
+        path: str | Path,
+        level: int = 0,
+        mode: Mode = "r",
+        voxel: VoxelSize | None = None,
+        missing: Missing = "blank",
     ) -> Volume:
         """Open a level of an OME-Zarr image.
 
@@ -81,12 +95,14 @@ class Volume:
             level: 0 is the finest.
             mode: "r", or "r+" to write.
             voxel: size of the finest level's voxels in nm, if it is not what the metadata say.
+            missing: what chunks mean that are not there: "blank", that their voxels have the fill value, or "refuse",
+                that the volume is damaged; they are met when they are read.
 
         Raises:
             EmgenError: nothing there, not an OME-Zarr image of versions 0.1 to 0.5, damaged, of an unknown voxel size,
                 or not three-dimensional.
         """
-        opened = open_level(str(path), level, mode, voxel)
+        opened = open_level(str(path), level, mode, voxel, missing)
         described = opened.image.levels[level]
         return cls(
             path=opened.where,
@@ -166,20 +182,52 @@ class Volume:
             EmgenError: a chunk cannot be read or decoded.
         """
         self._check(box)
+        try:
+            return self._voxels(box)
+        except EmgenError:
+            raise
+        except MissingChunk as error:
+            raise EmgenError(
+                f"{self.path}, level {self.level}: {error}, in voxels {box.start} to {box.stop} (z, y, x). A copy may have "
+                "broken off: copy the volume again. If what is missing is blank, set `input: {missing_chunks: blank}`"
+            ) from None
+        except Exception as error:
+            raise EmgenError(
+                f"{self.path}, level {self.level}: voxels {box.start} to {box.stop} cannot be read: "
+                f"{self._unreadable(box)} ({type(error).__name__}: {error}); it may be damaged or incomplete: copy it again"
+            ) from error
+
+    def _voxels(self, box: Box) -> Array:
         wanted: list[int | slice] = [0] * self.array.ndim
         for place, part in zip(self.places, box.slices, strict=True):
             wanted[place] = part
         # axes as the array has them; the i-th of z, y, x is the ranks[i]-th of those that are left
         ranks = np.argsort(np.argsort(self.places))
-        try:
-            return np.ascontiguousarray(
-                np.asarray(self.array[cast(Any, tuple(wanted))]).transpose(ranks)
-            )
-        except Exception as error:
-            raise EmgenError(
-                f"{self.path}, level {self.level}: voxels {box.start} to {box.stop} cannot be read "
-                f"({type(error).__name__}: {error}); the file may be damaged or incomplete"
-            ) from error
+        return np.ascontiguousarray(
+            np.asarray(self.array[cast(Any, tuple(wanted))]).transpose(ranks)
+        )
+
+    def _unreadable(self, box: Box) -> str:
+        """Name of the first file that keeps a box from being read."""
+        ranges = [
+            range(a // u, -(-b // u))
+            for a, b, u in zip(box.start, box.stop, self.write_unit, strict=True)
+        ]
+        for numbers in itertools.islice(itertools.product(*ranges), MOST_TRIED):
+            start = zyx([n * u for n, u in zip(numbers, self.write_unit, strict=True)])
+            part = Box(start, zyx([a + u for a, u in zip(start, self.write_unit, strict=True)]))
+            try:
+                self._voxels(part.intersect(box))
+            except Exception:
+                coordinates = [0] * self.array.ndim
+                for place, number in zip(self.places, numbers, strict=True):
+                    coordinates[place] = number
+                return f"{self.level}/{self.array.metadata.encode_chunk_key(tuple(coordinates))}"
+        return "one of its files"
+
+    def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        """None: the file says of no voxel that it was not measured."""
+        return None
 
     def write(self, box: Box, voxels: Array) -> None:
         """Write a box of whole write units (the last ones may be cut by the volume's end).
