@@ -126,7 +126,7 @@ class Lease:
         try:
             facts = json.loads(self.path.read_text())
             return Holder(**{part.name: facts[part.name] for part in fields(Holder)})
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError):
             return UNKNOWN
@@ -182,9 +182,13 @@ class Lease:
     def _age_s(self) -> float:
         """Seconds since it was renewed, by the clock of the file system that it lies on."""
         try:
-            with TemporaryFile(dir=self.path.parent) as now:
-                return os.fstat(now.fileno()).st_mtime - self.path.stat().st_mtime
-        except FileNotFoundError:
+            with TemporaryFile(dir=self.path.parent) as file:
+                now = os.fstat(file.fileno()).st_mtime
+        except OSError:
+            now = time.time()  # who may not write there only looks
+        try:
+            return now - self.path.stat().st_mtime
+        except OSError:
             return 0.0
 
 
