@@ -146,6 +146,15 @@ def volume(path: Path) -> str:
 
 
 @door
+def inspected(path: Path) -> str:
+    """`emgen inspect` of an OME-Zarr from somebody else."""
+    from emgen.cli.main import build_parser
+
+    args = build_parser().parse_args(["inspect", str(path)])
+    return f"exit code {args.run(args)}"
+
+
+@door
 def reference(path: Path) -> str:
     """A reference from somebody else."""
     from hostile_bases import settings_of

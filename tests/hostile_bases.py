@@ -293,6 +293,7 @@ BASES = {
     "zarr2": Base("volume", zarr("0.4")),
     "zarr3": Base("volume", zarr("0.5")),
     "reference": Base("reference", reference),
+    "inspected": Base("inspected", zarr("0.4")),
     "mask": Base("mask", mask),
     "tiff": Base("convert_format", tiff()),
     "ome": Base("convert_format", tiff(ome=True, metadata={"axes": "ZYX"})),
