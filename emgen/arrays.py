@@ -34,13 +34,14 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.networks.device import fixed_arithmetic, refuse_missing_device
 from emgen.physics.psf import as_tuples, check_kernel
+from emgen.physics.tissue import as_measured
 from emgen.run.calibration import calibrate
 from emgen.run.fit_psf import fit_psf
 from emgen.run.plan import Plan, make
 from emgen.run.resolve import resolve
 from emgen.run.restore import Fields, Restorer
 from emgen.run.stitch import blend
-from emgen.volumes.grid import Block, Grid
+from emgen.volumes.grid import Block
 from emgen.volumes.intensity import store
 
 Voxels = npt.NDArray[Any]
@@ -55,12 +56,14 @@ class Array:
 
     Attributes:
         voxels: grey values (z, y, x), a numpy or a dask array.
+        mask: of the same shape, 0 where there is no tissue; None where all is.
         voxel: size of a voxel in nm.
         path: what messages call it.
         translation: centre of the first voxel in nm (z, y, x).
     """
 
     voxels: Any
+    mask: Any = None
     voxel: VoxelSize = ISOTROPIC
     path: str = NAME
     translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -78,10 +81,17 @@ class Array:
 
     def read(self, box: Box) -> Voxels:
         """The grey values of a box, shape `box.shape`; of a dask array they are computed here."""
-        part = self.voxels[box.slices]
-        # by this thread: where it holds `fixed_arithmetic`, another one that restores for it would wait for ever
-        voxels: Voxels = part.compute(scheduler="synchronous") if is_dask(part) else part
-        return voxels
+        return _computed(self.voxels[box.slices])
+
+    def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        """Which voxels of a box the mask leaves out."""
+        return None if self.mask is None else _computed(self.mask[box.slices]) == 0
+
+
+def _computed(part: Any) -> Voxels:
+    # by this thread: where it holds `fixed_arithmetic`, another one that restores for it would wait for ever
+    voxels: Voxels = part.compute(scheduler="synchronous") if is_dask(part) else part
+    return voxels
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,13 @@ class Restored:
 
 
 def isotropic(
-    volume: Any, factor: int, *, section: str = "slice", lost: Any = "auto", **settings: Any
+    volume: Any,
+    factor: int,
+    *,
+    section: str = "slice",
+    lost: Any = "auto",
+    mask: Any = None,
+    **settings: Any,
 ) -> Restored:
     """`factor` times as many sections of a volume.
 
@@ -111,8 +127,9 @@ def isotropic(
         factor: output sections per measured one.
         section: how a measured section came about: "slice", "mean" or "gaussian".
         lost: numbers of sections that hold no image, counted from 0; "auto" looks for sections of one grey value.
+        mask: of the volume's shape, 0 where there is no tissue: that is neither looked at nor restored.
         settings: of `restore` in the configuration (`samples`, `steps`, `noise`, `prior`, `seed` and so on; not
-            `adapt`), and `block`, `halo`, `device` and `workers`.
+            `adapt`), and `no_data`, `holes`, `block`, `halo`, `device` and `workers`.
 
     Returns:
         `factor` times as many sections (z, y, x).
@@ -123,17 +140,19 @@ def isotropic(
     if np.ndim(volume) != 3:
         raise EmgenError(f"expected a volume (z, y, x), found an array of shape {np.shape(volume)}")
     task = {"mode": "isotropic", "factor": factor, "section": section}
-    return _restored(volume, {**settings, **task}, lost, CUBE)
+    return _restored(volume, {**settings, **task}, lost, mask, CUBE)
 
 
-def denoise(image: Any, noise: Any = "auto", *, lost: Any = "auto", **settings: Any) -> Restored:
+def denoise(
+    image: Any, noise: Any = "auto", *, lost: Any = "auto", mask: Any = None, **settings: Any
+) -> Restored:
     """An image, or sections, without their noise.
 
     Args:
         image: an image (y, x) or sections (z, y, x), a numpy or a dask array of integers or floats.
         noise: its standard deviation in grey values, or {"gain": .., "sigma": .., "black": ..}, "poisson",
             "correlated" or "auto".
-        lost: as of `isotropic`.
+        lost, mask: as of `isotropic`.
         settings: as of `isotropic`.
 
     Returns:
@@ -142,16 +161,18 @@ def denoise(image: Any, noise: Any = "auto", *, lost: Any = "auto", **settings: 
     Raises:
         EmgenError: settings or voxels cannot be used.
     """
-    return _restored(image, {**settings, "mode": "denoise", "noise": noise}, lost)
+    return _restored(image, {**settings, "mode": "denoise", "noise": noise}, lost, mask)
 
 
-def superres(image: Any, factor: int, *, lost: Any = "auto", **settings: Any) -> Restored:
+def superres(
+    image: Any, factor: int, *, lost: Any = "auto", mask: Any = None, **settings: Any
+) -> Restored:
     """An image, or sections, with finer pixels.
 
     Args:
         image: an image (y, x) or sections (z, y, x), a numpy or a dask array of integers or floats.
         factor: output pixels per measured one along y and along x: 2, 3 or 4.
-        lost: as of `isotropic`.
+        lost, mask: as of `isotropic`.
         settings: as of `isotropic`.
 
     Returns:
@@ -160,17 +181,19 @@ def superres(image: Any, factor: int, *, lost: Any = "auto", **settings: Any) ->
     Raises:
         EmgenError: settings or voxels cannot be used.
     """
-    return _restored(image, {**settings, "mode": "superres", "factor": factor}, lost)
+    return _restored(image, {**settings, "mode": "superres", "factor": factor}, lost, mask)
 
 
-def deblur(image: Any, psf: Any, *, lost: Any = "auto", **settings: Any) -> Restored:
+def deblur(
+    image: Any, psf: Any, *, lost: Any = "auto", mask: Any = None, **settings: Any
+) -> Restored:
     """An image, or sections, without the blur of a point spread function.
 
     Args:
         image: an image (y, x) or sections (z, y, x), a numpy or a dask array of integers or floats.
         psf: standard deviation of a Gaussian in pixels, two of them (y, x), a numpy array (y, x) that holds the
             function itself, "blind", or a dictionary as in the configuration.
-        lost: as of `isotropic`.
+        lost, mask: as of `isotropic`.
         settings: as of `isotropic`.
 
     Returns:
@@ -180,9 +203,9 @@ def deblur(image: Any, psf: Any, *, lost: Any = "auto", **settings: Any) -> Rest
         EmgenError: settings, voxels or the function cannot be used.
     """
     if isinstance(psf, np.ndarray):
-        return _restored(image, {**settings, "mode": "deblur"}, lost, kernel=psf)
+        return _restored(image, {**settings, "mode": "deblur"}, lost, mask, kernel=psf)
     shape = psf if isinstance(psf, dict | str) else {"sigma": psf}
-    return _restored(image, {**settings, "mode": "deblur", "psf": shape}, lost)
+    return _restored(image, {**settings, "mode": "deblur", "psf": shape}, lost, mask)
 
 
 def is_dask(image: Any) -> bool:
@@ -195,6 +218,7 @@ def _restored(
     image: Any,
     settings: dict[str, Any],
     lost: Any,
+    mask: Any = None,
     block: Zyx = PLANE,
     kernel: Voxels | None = None,
 ) -> Restored:
@@ -207,7 +231,7 @@ def _restored(
         raise EmgenError(
             f"expected a dask array of known shape, found {image.shape}; `compute_chunk_sizes()` tells it"
         )
-    measured = Array(image[None] if image.ndim == 2 else image)
+    measured = Array(*(part[None] if image.ndim == 2 else part for part in _with_mask(image, mask)))
     device = settings.pop("device", "cpu")
     refuse_missing_device(device)
     workers = settings.pop("workers", os.cpu_count() or 1)
@@ -217,6 +241,19 @@ def _restored(
     if image.ndim == 2:
         mean, std = mean[0], None if std is None else std[0]
     return Restored(mean, std, plan)
+
+
+def _with_mask(image: Any, mask: Any) -> tuple[Any, ...]:
+    """The image, and its mask where there is one."""
+    if mask is None:
+        return (image,)
+    mask = mask if is_dask(mask) else np.asarray(mask)
+    if mask.shape != image.shape or mask.dtype.kind not in "biu":
+        raise EmgenError(
+            f"mask: expected whole numbers or booleans of shape {image.shape}, 0 where there is no tissue; found "
+            f"{mask.dtype} of shape {mask.shape}"
+        )
+    return image, mask
 
 
 def _planned(
@@ -230,10 +267,11 @@ def _planned(
     """What is decided before the first block, from samples of the volume."""
     block = settings.pop("block", block)
     grid = {"block": block, "halo": settings.pop("halo", [min(b // 2, 16) for b in block])}
+    looked_at = {name: settings.pop(name) for name in ("no_data", "holes") if name in settings}
     config = parse(
         {
             "run": NAME,
-            "input": {"volume": NAME, "lost": lost},
+            "input": {"volume": NAME, "lost": lost, **looked_at},
             "restore": settings,
             "grid": grid,
             "output": {"chunk": block, "shard": block},
@@ -271,7 +309,8 @@ def _at_once(plan: Plan, restorer: Restorer, measured: Array) -> tuple[Voxels, V
     def whole(name: str, dtype: Any, factor: float = 1.0) -> Voxels:
         result = np.empty(grid.shape, dtype)
         for index in range(len(grid)):
-            core = _core(grid, index, name, dtype, factor, dict(enumerate(blocks)))
+            look = _look(plan, measured, plan.nearest_box(grid[index].core))
+            core = _core(plan, index, name, dtype, factor, dict(enumerate(blocks)), *look)
             result[grid[index].core.slices] = core
         return result
 
@@ -286,20 +325,27 @@ def _lazily(plan: Plan, restorer: Restorer, measured: Array) -> tuple[Any, Any]:
 
     grid = plan.grid
 
-    def restored(index: int, voxels: Voxels) -> Fields:
+    def restored(index: int, voxels: Voxels, mask: Voxels | None) -> Fields:
+        box = read_box(index)
+        absent = None if mask is None else mask == 0
+        seen = plan.seen(voxels, absent, plan.surroundings(box), box)
         # dask's threads wait here for one another: see `fixed_arithmetic`
         with fixed_arithmetic(plan.config.restore.precision):
-            return restorer.block(grid[index].outer, voxels)
+            return restorer.block(grid[index].outer, seen)
+
+    def read_box(index: int) -> Box:
+        return plan.read_box(plan.aligned(grid[index].outer))
 
     def block(index: int) -> Any:
-        box = plan.read_box(plan.aligned(grid[index].outer))
-        return dask.delayed(restored, pure=False)(index, measured.voxels[box.slices])
+        look = _look(plan, measured, read_box(index))
+        return dask.delayed(restored, pure=False)(index, *look)
 
     blocks = [block(index) for index in range(len(grid))]
 
     def core(index: int, name: str, dtype: Any, factor: Any) -> Any:
         needed = {b.index: blocks[b.index] for b in grid.touching(grid[index].core)}
-        blended = dask.delayed(_core, pure=False)(grid, index, name, dtype, factor, needed)
+        look = _look(plan, measured, plan.nearest_box(grid[index].core))
+        blended = dask.delayed(_core, pure=False)(plan, index, name, dtype, factor, needed, *look)
         return da.from_delayed(blended, grid[index].core.shape, dtype)
 
     def whole(name: str, dtype: Any, factor: Any = 1.0) -> Any:
@@ -314,12 +360,31 @@ def _lazily(plan: Plan, restorer: Restorer, measured: Array) -> tuple[Any, Any]:
     return whole("mean", plan.dtype), whole("std", np.float32, factor)
 
 
+def _look(plan: Plan, measured: Array, box: Box) -> tuple[Any, Any]:
+    """What tells where there is tissue in a box of measured voxels: grey values around it, and the mask."""
+    around = plan.surroundings(box).slices
+    return measured.voxels[around], None if measured.mask is None else measured.mask[around]
+
+
 def _core(
-    grid: Grid, index: int, name: str, dtype: Any, factor: float, blocks: Mapping[int, Fields]
+    plan: Plan,
+    index: int,
+    name: str,
+    dtype: Any,
+    factor: float,
+    blocks: Mapping[int, Fields],
+    voxels: Voxels,
+    mask: Voxels | None,
 ) -> Voxels:
-    """The core of a block blended as `emgen.run.stitch` does, from the blocks that overlap it; times `factor`."""
+    """The core of a block as `emgen.run.stitch` writes it, from the blocks that overlap it; times `factor`."""
+    core = plan.grid[index].core
 
     def read(block: Block, box: Box) -> Voxels:
         return blocks[block.index][name][box.relative_to(block.outer).slices]
 
-    return store(factor * blend(grid, grid[index].core, read), dtype)
+    blended = store(factor * blend(plan.grid, core, read), dtype)
+    if plan.tissue.all_measured:
+        return blended
+    absent = None if mask is None else mask == 0
+    around = plan.surroundings(plan.nearest_box(core))
+    return as_measured(blended, plan.states_of(voxels, absent, around, core), name)

@@ -25,6 +25,7 @@ for METRIC in MEASURED:
         resources:
             mem_mb=METRIC.needs.memory_mb,
             runtime=METRIC.needs.runtime_min,
+            gpu_slot=int(METRIC.needs.gpu),
         params:
             metric=METRIC.name,
             qc=CONFIG.qc.model_dump(mode="json"),

@@ -3,27 +3,29 @@
 Everything is imported once; each input then meets a fork of this process, with 3 GB of memory and 60 s. The outcome of
 each is a line of JSON. `python tests/hostile.py FOLDER --only n5-17` repeats one.
 
-An input is `<base>-<number>`: a small sound input of that kind, changed by a random generator with that seed. Numbers
-below zero are inputs made by hand (`hostile_made.py`).
+An input is `<base>-<seed>`: a small sound input of that kind, changed by a random generator with that seed (0 leaves it
+as it is); or `made-<name>`, one of those made by hand (`hostile_made.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 import os
 import random
 import resource
+import select
 import shutil
 import signal
 import sys
 import time
 import traceback
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -193,7 +195,7 @@ def plan(path: Path) -> str:
 
     found = Plan.read(path)
     Path("out/provenance").mkdir()
-    write(found, {}, Path("out"))
+    write(found, {}, Path("out"), found.config.qc)
     return f"{found.key} {found.shape}"
 
 
@@ -210,7 +212,7 @@ class Outcome:
     """What became of an input."""
 
     name: str
-    kind: str  # taken, refused, traceback, killed, late, outside
+    kind: str  # taken, refused; or traceback, killed, late, outside, ran
     text: str
     seconds: float
     change: str = ""
@@ -258,6 +260,9 @@ def changed_value(file: Path, rng: random.Random) -> str:
             walk(tree[name], f"{key}/{name}")
 
     walk(facts, "")
+    if not places:
+        file.write_text(json.dumps(value := rng.choice(NASTY)))
+        return f"all = {value!r:.40}"
     tree, name, key = rng.choice(places)
     if rng.random() < 0.15:
         del tree[name]
@@ -337,6 +342,8 @@ def attempt(
     if os.WIFSIGNALED(status):
         return Outcome(name, "killed", signal.Signals(os.WTERMSIG(status)).name, seconds, change)
     kind, _, said = text.partition(" ")
+    if ran := [*folder.rglob("PWNED*"), *folder.parent.glob("PWNED*")]:
+        return Outcome(name, "ran", str(ran), seconds, change)
     if listing(folder) != before:
         return Outcome(name, "outside", str(set(listing(folder)) ^ set(before)), seconds, change)
     return Outcome(name, kind or "killed", said, seconds, change)
@@ -376,40 +383,68 @@ def _child(entry: Callable[[Path], str], path: Path, folder: Path, pipe: int) ->
 
 def _waited(pid: int, pipe: int, begun: float) -> tuple[str, int | None]:
     """What a child said, and how it ended; None where it took too long."""
-    os.set_blocking(pipe, False)
-    pieces, pause = [], 0.001
-    while True:
-        with suppress(BlockingIOError):
-            pieces.append(os.read(pipe, 65_536))
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            with suppress(BlockingIOError):
-                pieces.append(os.read(pipe, 65_536))
-            os.close(pipe)
-            return b"".join(pieces).decode(errors="replace"), status
-        if time.monotonic() - begun > SECONDS:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            os.close(pipe)
-            return "", None
-        time.sleep(pause)
-        pause = min(0.05, pause * 1.5)
+    pieces, left = [b""], SECONDS - (time.monotonic() - begun)
+    while left > 0 and select.select([pipe], [], [], left)[0]:
+        pieces.append(os.read(pipe, 65_536))
+        if not pieces[-1]:
+            break
+        left = SECONDS - (time.monotonic() - begun)
+    late = bool(pieces[-1]) or len(pieces) == 1
+    if late:
+        os.kill(pid, signal.SIGKILL)
+    os.close(pipe)
+    _, status = os.waitpid(pid, 0)
+    return b"".join(pieces).decode(errors="replace"), None if late else status
 
 
-def preload() -> None:
-    """Import what the doors import, without a thread."""
-    from emgen.volumes.sources import formats
+def apart(function: Callable[[], Path]) -> Path:
+    """What makes an input, in a fork: threads that a library starts would be lost in the forks of this process."""
+    ends = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(ends[1], str(function()).encode())
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    os.close(ends[1])
+    said = b""
+    while piece := os.read(ends[0], 65_536):
+        said += piece
+    os.close(ends[0])
+    if os.waitpid(pid, 0)[1]:
+        raise RuntimeError("an input could not be made")
+    return Path(said.decode())
 
-    for name in PRELOADED:
-        import_module(name)
-    formats()
 
-
-PRELOADED = (
-    *("numcodecs.zarr3", "tensorstore", "h5py", "tifffile", "mrcfile", "PIL.Image", "diffusers"),
-    *("emgen.cli.run", "emgen.networks.published", "emgen.run.output", "emgen.run.provenance"),
+PLAIN = (
+    *(
+        "numcodecs.zarr3",
+        "tensorstore",
+        "h5py",
+        "tifffile",
+        "mrcfile",
+        "PIL.Image",
+        "scipy.ndimage",
+    ),
+    *("emgen.cli.run", "emgen.run.output", "emgen.run.plan", "emgen.run.provenance"),
     *("emgen.training.training_volume", "emgen.volumes.importers", "emgen.physics.psf"),
 )
+# a fork of a process that holds torch takes three times as long: these come last
+WITH_TORCH = ("emgen.networks.published", "emgen.networks.checkpoint")
+TORCH_DOORS = ("weights", "checkpoint")
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Import what doors import, without a thread."""
+    from emgen.volumes.sources import formats
+
+    for name in modules:
+        import_module(name)
+    formats()
+    gc.collect()
+    gc.freeze()
 
 
 def main() -> None:
@@ -419,32 +454,36 @@ def main() -> None:
 
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", help="name of an input, or the beginning of several")
-    parser.add_argument("--each", type=int, default=40, help="changed inputs of each base")
+    parser.add_argument("--only", help="name of an input, or the beginning of several", default="")
+    parser.add_argument("--each", type=int, default=30, help="changed inputs of each base")
     args = parser.parse_args()
-    preload()
-    bases, wanted = args.folder.absolute() / "bases", args.only or ""
-    made = {name: base.make(bases / name) for name, base in BASES.items()}
-    cases = [(f"{name}-{k}", name, k) for name in BASES for k in range(args.each)]
-    for name, base, seed in cases:
-        if not name.startswith(wanted):
+    preload(PLAIN)
+    place = args.folder.absolute()
+    changed = [(f"{name}-{k}", BASES[name].door) for name in BASES for k in range(args.each)]
+    cases = [*changed, *((name, entry) for name, (entry, _) in MADE.items())]
+    bases: dict[str, Path] = {}
+    for name, entry in sorted(cases, key=lambda case: case[1] in TORCH_DOORS):
+        if not name.startswith(args.only):
             continue
-        folder = args.folder.absolute() / name
-        shutil.copytree(bases / base, folder)
-        path = folder / made[base].relative_to(bases / base)
-        change = mutated(path if BASES[base].alone else path.parent, seed) if seed else "none"
-        show(attempt(name, DOORS[BASES[base].door], path, folder, change), folder)
-    for name, (entry, make) in MADE.items():
-        if name.startswith(wanted):
-            folder = args.folder.absolute() / name
+        if entry in TORCH_DOORS and "torch" not in sys.modules:
+            preload(WITH_TORCH)
+        folder, change = place / name, "made"
+        if name in MADE:
             folder.mkdir()
-            show(attempt(name, DOORS[entry], make(folder), folder, "made"), folder)
-
-
-def show(outcome: Outcome, folder: Path) -> None:
-    """The line of an input; its folder goes unless it is to be looked at."""
-    print(json.dumps(outcome.__dict__), flush=True)
-    shutil.rmtree(folder)
+            path = apart(partial(MADE[name][1], folder))
+        else:
+            kind, _, seed = name.rpartition("-")
+            home = place / "bases" / kind
+            bases[kind] = bases.get(kind) or apart(partial(BASES[kind].make, home))
+            shutil.copytree(home, folder, symlinks=True)
+            path = folder / bases[kind].relative_to(home)
+            change = (
+                mutated(path if BASES[kind].alone else path.parent, int(seed))
+                if int(seed)
+                else "none"
+            )
+        print(json.dumps(attempt(name, DOORS[entry], path, folder, change).__dict__), flush=True)
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

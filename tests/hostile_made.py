@@ -327,6 +327,23 @@ def _(folder: Path) -> Path:
     return path
 
 
+def linked_chunk(base: str, pattern: str) -> Make:
+    """One chunk is a link to a file elsewhere."""
+
+    def make(folder: Path) -> Path:
+        path = BASES[base].make(folder / "a")
+        chunk = next(file for file in sorted(path.rglob(pattern)) if file.is_file())
+        chunk.rename(folder / "outside.bin")
+        chunk.symlink_to(folder / "outside.bin")
+        return path
+
+    return make
+
+
+MADE["made-n5-linked-chunk"] = ("convert_format", linked_chunk("n5", "0/0/*"))
+MADE["made-precomputed-linked-chunk"] = ("convert_format", linked_chunk("precomputed", "*_*/*-*"))
+
+
 @made("convert_format", "n5-outside")
 def _(folder: Path) -> Path:
     path = BASES["n5"].make(folder / "n")
@@ -702,7 +719,7 @@ for _name, _content in {
         "input_blocks.9999999999.0.weight": ones(1),
     },
     "long-name": lambda: {"x" * 10**7: ones(1)},
-    "many-names": lambda: {f"conv_in.{k}": ones(1) for k in range(20_000)},
+    "many-names": lambda: {f"conv_in.{k}": ones(1) for k in range(2000)},
     "expanded": lambda: {"conv_in.weight": ones(1).expand(2**36)},
     "wide": lambda: {
         "conv_in.weight": ones(1),

@@ -10,6 +10,7 @@ from emgen.config.run import parse
 from emgen.geometry import Box, VoxelSize
 from emgen.physics.noise_model import NoiseModel
 from emgen.qc.sample import Sample
+from emgen.run.heldout import Held
 from emgen.run.plan import Plan
 from emgen.volumes.intensity import Intensity, store
 from emgen.volumes.volume import Volume
@@ -78,3 +79,22 @@ def run(
         deviation = np.full(SHAPE, spread, np.float32) if np.isscalar(spread) else spread
         volume(folder / "uncertainty.ome.zarr", deviation)
     return plan, Sample.of(plan, folder, config.qc)
+
+
+def texture(seed: int, smooth: float = 1.0) -> np.ndarray:
+    """A section of smooth noise."""
+    noise = np.random.default_rng(seed).normal(size=(48, 48)).astype(np.float32)
+    return 128 + 100 * scipy.ndimage.gaussian_filter(noise, smooth)
+
+
+def held_out(
+    restored: Callable[[np.ndarray, np.ndarray], np.ndarray], count: int = 8, seed: int = 0
+) -> list[Held]:
+    """Sections between two that are half the same, restored by `restored(truth, linear)`: one at every place."""
+    parts = []
+    for place in range(count):
+        truth, before, after = (texture(seed + 10 * place + k, 2) for k in range(3))
+        sides = [(truth + other) / 2 for other in (before, after)]
+        linear = (sides[0] + sides[1]) / 2
+        parts.append(Held(place, 1, truth, restored(truth, linear), linear, *sides))
+    return parts

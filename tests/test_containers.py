@@ -1,4 +1,4 @@
-"""MRC, HDF5, N5 and precomputed, written by their own libraries: the same voxels, their size, clear refusals."""
+"""MRC and HDF5, written by their own libraries: the same voxels, their size, clear refusals."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import h5py
 import mrcfile
 import numpy as np
 import pytest
-import tensorstore
 import tifffile
-from foreign import VOXEL, Array, facts, n5, refused, voxels
+from foreign import VOXEL, Array, facts, refused, voxels
 
 from emgen.geometry import VoxelSize
 
@@ -125,85 +124,6 @@ def test_hdf5_refusals(tmp_path: Path) -> None:
     refused(hdf5(tmp_path / "c.h5", nothing=voxels(shape=(0, 3, 8))), "no voxels")
     (tmp_path / "d.h5").write_bytes(b"not HDF5")
     refused(tmp_path / "d.h5", "cannot be read")
-
-
-# ---- N5 and precomputed
-
-
-@pytest.mark.parametrize(
-    "attributes",
-    [
-        {"resolution": [5.0, 4.0, 40.0], "units": ["nm", "nm", "nm"]},
-        {"pixelResolution": {"dimensions": [0.005, 0.004, 0.04], "unit": "um"}},
-        {
-            "pixelResolution": {"dimensions": [2.5, 2, 40], "unit": "nm"},
-            "downsamplingFactors": [2, 2, 1],
-        },
-    ],
-)
-def test_n5_gives_its_voxels_z_first_and_its_voxel_size(
-    tmp_path: Path, attributes: dict[str, Any]
-) -> None:
-    source, found = facts(n5(tmp_path / "a.n5", voxels(), **attributes))
-    np.testing.assert_array_equal(found, voxels())
-    assert source.voxel is not None and tuple(source.voxel) == pytest.approx(tuple(VOXEL))
-
-
-def test_n5_resolution_without_units_is_not_a_voxel_size(tmp_path: Path) -> None:
-    assert facts(n5(tmp_path / "a.n5", voxels(), resolution=[5, 4, 40]))[0].voxel is None
-
-
-def test_an_n5_container_is_searched(tmp_path: Path) -> None:
-    n5(tmp_path / "a.n5" / "volumes" / "s0", voxels())
-    np.testing.assert_array_equal(facts(tmp_path / "a.n5")[1], voxels())
-    n5(tmp_path / "a.n5" / "volumes" / "s1", voxels(shape=(3, 8, 9)))
-    refused(tmp_path / "a.n5", "one of volumes/s0, volumes/s1: choose with --dataset")
-    assert facts(tmp_path / "a.n5", "volumes/s1")[0].shape == (3, 8, 9)
-    assert facts(f"n5://{tmp_path}/a.n5", "volumes/s1")[0].shape == (3, 8, 9)
-    refused(tmp_path / "a.n5", "no data set volumes/s2", "volumes/s2")
-
-
-def test_n5_of_four_dimensions_is_refused(tmp_path: Path) -> None:
-    refused(n5(tmp_path / "a.n5", voxels(shape=(2, 3, 8, 9))), r"shape \(2, 3, 8, 9\)")
-
-
-def precomputed(
-    path: Path, data: Array, offset: tuple[int, int, int] = (0, 0, 0), channels: int = 1
-) -> Path:
-    spec = {
-        "driver": "neuroglancer_precomputed",
-        "kvstore": {"driver": "file", "path": str(path)},
-        "multiscale_metadata": {
-            "data_type": data.dtype.name,
-            "num_channels": channels,
-            "type": "image",
-        },
-        "scale_metadata": {
-            "size": data.shape[::-1],
-            "encoding": "raw",
-            "chunk_size": [8, 8, 8],
-            "resolution": [5, 4, 40],
-            "voxel_offset": offset[::-1],
-        },
-    }
-    store = tensorstore.open(spec, create=True).result()
-    store[..., 0].write(data.T).result()
-    return path
-
-
-def test_precomputed_gives_its_voxels_voxel_size_and_offset(tmp_path: Path) -> None:
-    path = precomputed(tmp_path / "a", voxels("uint16"), offset=(3, 20, 100))
-    for name in (str(path), f"precomputed://{path}"):
-        source, found = facts(name)
-        np.testing.assert_array_equal(found, voxels("uint16"))
-        assert source.voxel == VOXEL and source.offset == (3, 20, 100)
-
-
-def test_precomputed_refusals(tmp_path: Path) -> None:
-    refused(precomputed(tmp_path / "a", voxels(), channels=2), "2 channels")
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "info").write_text("{")
-    refused(tmp_path / "b", "cannot be opened as precomputed")
 
 
 # ---- neither

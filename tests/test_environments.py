@@ -23,7 +23,9 @@ from emgen.qc.metrics import METRICS
 
 # packages that import modules by the names in a list, and what every module so listed holds
 LISTED = {"emgen.modes": "MODE", "emgen.qc.metrics": "METRIC", "emgen.sampling": "SAMPLER"}
-COMPUTING = {"restore", "calibrate", "psf", "adapt", "train_prior", "consistency", "figure"}
+COMPUTING = {
+    *("restore", "calibrate", "psf", "adapt", "train_prior", "consistency", "heldout", "figure"),
+}
 # (module, what it imports inside a function): the rules that call the function. Both may be packages.
 CALLED_BY: dict[tuple[str, str], set[str]] = {
     ("emgen", "emgen.arrays"): set(),
@@ -42,6 +44,8 @@ CALLED_BY: dict[tuple[str, str], set[str]] = {
     ("emgen.qc.segmenter", "bioimage_cpp"): {"segmentation"},
     ("emgen.qc.metrics.consistency", "emgen.run.degrade"): {"consistency"},
     ("emgen.qc.metrics.consistency", "emgen.networks"): {"consistency"},
+    ("emgen.qc.metrics.heldout", "emgen.run"): {"heldout"},
+    ("emgen.qc.metrics.heldout", "emgen.networks"): {"heldout"},
     ("emgen.qc.metrics", "emgen.qc.report"): {"report"},
     ("isotropic", "emgen.training"): set(),  # benchmarks compare with these, and no figure does
     ("sections", "bm3d"): set(),

@@ -136,7 +136,7 @@ def test_a_sampler_is_one_file_and_one_word(tmp_path):
     voxels = read(tmp_path / "results/small")
     np.testing.assert_array_equal(voxels[::6], stored.read(Box.whole(stored.shape)))
     summary = json.loads((tmp_path / "results/small/qc/summary.json").read_text())
-    assert summary["verdict"] in ("pass", "warn", "fail")
+    assert summary["verdict"] in ("pass", "warn", "fail", "not tested")
 
 
 @pytest.mark.slow

@@ -385,3 +385,12 @@ def test_sections_larger_than_pillow_likes_are_read(
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     facts(folder_of(tmp_path / "s", voxels()))
+
+
+def test_a_png_that_does_not_fit_its_checksum_is_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "a", voxels(shape=(3, 40, 40)))
+    path = folder / "slice_2.png"
+    content = bytearray(path.read_bytes())
+    content[-30] ^= 1
+    path.write_bytes(content)
+    refused(folder, "slice_2.png cannot be read")

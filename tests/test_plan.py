@@ -127,7 +127,10 @@ def test_the_key_follows_what_the_voxels_depend_on_and_nothing_else(tmp_path):
     ("voxels", "fault"),
     [
         (np.full((5, 20, 22), 7, np.uint8), "grey value 7"),
-        (np.where(np.arange(22) == 3, np.nan, np.ones((5, 20, 22))).astype(np.float32), "NaN"),
+        (
+            np.where(np.arange(22) == 3, np.nan, np.ones((5, 20, 22))).astype(np.float32),
+            "grey value 1",
+        ),
     ],
 )
 def test_input_that_holds_nothing_is_refused(tmp_path, voxels, fault):

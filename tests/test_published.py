@@ -222,6 +222,14 @@ class TestFiles:
         with pytest.raises(EmgenError, match="a compressed archive"):
             convert(tmp_path / "b.pt", tmp_path / "a.safetensors")
 
+    def test_a_checkpoint_that_does_not_fit_its_checksum_is_refused(self, unet, tmp_path):
+        torch.save(unet.state_dict(), tmp_path / "a.pt")
+        content = bytearray((tmp_path / "a.pt").read_bytes())
+        content[len(content) // 2] ^= 1
+        (tmp_path / "a.pt").write_bytes(content)
+        with pytest.raises(EmgenError, match=r"a\.pt is damaged: .* does not fit its checksum"):
+            convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+
     def test_weights_that_do_not_fit_are_named(self, unet, tmp_path):
         weights = unet.state_dict() | {
             "conv_in.weight": torch.ones(32, 3, 3, 3),

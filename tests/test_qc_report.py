@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import run
+from synthetic import held_out, run
 
 from emgen.geometry import Box
 from emgen.qc.metrics import METRICS
+from emgen.qc.metrics.heldout import compared, shown
+from emgen.qc.metrics.metric import Measured
 from emgen.qc.report import charts, pictures, sections
 from emgen.qc.report.page import Findings, render
 from emgen.qc.report.rule_times import RuleTimes, rule_times
@@ -32,8 +34,13 @@ def findings(folder, restored=lambda truth: truth + 3.0, *, segmented=False, **m
     measured = {
         metric.name: metric.measure(sample, 1)
         for metric in METRICS
-        if metric.applies(plan.config) and (segmented or metric.name != "segmentation")
+        if metric.applies(plan.config)
+        and metric.name != "heldout"  # needs networks
+        and (segmented or metric.name != "segmentation")
     }
+    if plan.config.restore.mode == "isotropic":
+        parts = held_out(lambda truth, linear: (truth + linear) / 2)
+        measured["heldout"] = Measured(compared(parts, 255.0), shown(parts, 1.0))
     summary = summarise(plan, {name: each.figures for name, each in measured.items()})
     arrays = {name: each.arrays for name, each in measured.items()}
     return Findings(summary, sample, FACTS, [RuleTimes("plan", 1, 4.0, 4.0, None)], arrays)
@@ -80,7 +87,7 @@ def test_the_page_is_whole_and_fetches_nothing(full_page):
     assert page.addresses and all(address.startswith("data:image/") for address in page.addresses)
     assert not re.search(r"@import|url\(|<script|<link", full_page)
     assert page.headings == [
-        "Sections", "Grey values", "Resolution", "Objects", "Seams", "Consistency with the input",
+        "Sections", "Held-out sections", "Grey values", "Resolution", "Objects", "Seams", "Consistency with the input",
         "Uncertainty", "Time and memory", "Provenance",
     ]  # fmt: skip
 
@@ -98,7 +105,9 @@ def test_extrapolated_sections_are_marked(full_page):
 def test_without_a_reference_the_page_says_what_it_cannot_say(tmp_path):
     text = render(findings(tmp_path, reference=False))
     assert "No reference was given" in text
-    assert Checked(text).headings[:3] == ["Sections", "Seams", "Consistency with the input"]
+    assert Checked(text).headings[:4] == [
+        *("Sections", "Held-out sections", "Seams", "Consistency with the input")
+    ]
 
 
 def test_a_denoised_volume_is_compared_with_the_input(tmp_path):

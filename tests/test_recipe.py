@@ -53,7 +53,7 @@ def test_the_paper_is_followed():
         ({"optimiser": {"steps": 5, "decay": 6}}, "decay"),
         ({"optimiser": {"speed": 5}}, "speed"),
         ({"optimiser": [1]}, "optimiser"),
-        ({"sources": [{"path": "a.tif", "voxel_size_nm": 0}]}, "expected more than 0; found 0"),
+        ({"sources": [{"path": "a.tif", "voxel_size_nm": 0}]}, "expected at least 0.001; found 0"),
         ({"validation": [{"path": "./a.tif", "voxel_size_nm": 8}]}, "is trained on"),
         (
             {"validation": [{"path": "b.tif"}, {"path": "b.tif"}]},

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 from runs import ROOT, command, environment, measured, read, settings, snakemake
 
 from emgen.arrays import isotropic
@@ -229,3 +230,25 @@ def test_a_disk_that_fills_up_ends_the_run_and_loses_nothing(volume, tmp_path):
         assert done.returncode != 0 and "No space left on device" in done.stderr + done.stdout
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_settings_that_are_a_program_make_no_result_where_snakemake_has_run_it(volume, tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text(
+        "__use_yte__: true\nrun: small\ninput:\n  volume: ?str(" + repr(str(volume)) + ")\n"
+    )
+    done = snakemake(tmp_path, path, "--dry-run")
+    assert done.returncode and "may run code" in done.stderr + done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_password_in_an_address_reaches_no_file(tmp_path):
+    config = settings("https://me:SECRET@localhost/a.ome.zarr")
+    path = tmp_path / "my.yaml"
+    path.write_text(yaml.safe_dump(config))
+    done = snakemake(tmp_path, path)
+    assert done.returncode and "SECRET" not in done.stderr + done.stdout
+    held = [file for file in tmp_path.rglob("*") if file.is_file() and file != path]
+    assert not [file for file in held if b"SECRET" in file.read_bytes()]

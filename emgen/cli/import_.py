@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emgen.cli.progress import progress
+from emgen.errors import sayable
 from emgen.geometry import VoxelSize, Zyx, zyx
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--voxel-size",
-        type=_voxel_size,
+        type=voxel_size,
         metavar="Z,Y,X",
         help="in nm; needed where the format has none",
     )
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
             shard=args.shard,
             label=args.label,
             allowed=allowed,
-            say=partial(print, flush=True),
+            say=lambda sentence: print(sayable(sentence), flush=True),
             progress=tell,
         )
     shape = " x ".join(str(n) for n in volume.shape)
@@ -98,7 +98,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.target}: {what}, {len(volume.levels)} levels")
 
 
-def _voxel_size(text: str) -> VoxelSize:
+def voxel_size(text: str) -> VoxelSize:
+    """The value of `--voxel-size`."""
     try:
         return VoxelSize.parse(text)
     except ValueError as error:

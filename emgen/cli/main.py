@@ -1,6 +1,7 @@
 """The `emgen` command: arguments in, one command called, one clear message where it fails.
 
-Exit codes of every command: 0 done, 2 an error that the user can mend, 130 interrupted, 143 terminated.
+Exit codes of every command: 0 done, 1 a fault of emgen's own, 2 an error that the user can mend, 130 interrupted, 143
+terminated.
 `emgen run` and `emgen demo` have two more: 1 stopped by a fault, 3 done with the verdict `fail`.
 """
 
@@ -9,14 +10,16 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from emgen import __version__
-from emgen.cli import convert, demo, import_, run, train
+from emgen.addresses import redacted
+from emgen.cli import convert, demo, import_, inspect, run, train
 from emgen.errors import EmgenError
 
-COMMANDS = (run, demo, import_, train, convert)
+COMMANDS = (run, demo, inspect, import_, train, convert)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EmgenError as error:
         print(f"emgen: error: {error}", file=sys.stderr)
         return 2
+    except Exception:
+        # an address that was given may stand in it
+        print(redacted(traceback.format_exc()), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("emgen: interrupted", file=sys.stderr)
         return 130

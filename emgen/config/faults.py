@@ -45,6 +45,7 @@ PLAIN = {
     "too_short": "at least {min_length} of them",
     "too_long": "at most {max_length} of them",
     "string_too_short": "a text that is not empty",
+    "string_too_long": "at most {max_length} characters",
     "string_pattern_mismatch": "a name of letters, digits, `.`, `_` and `-` that begins with a letter or digit",
 }
 # faults of a value that is not of the type at all

@@ -9,6 +9,8 @@ from pydantic import Field
 from emgen.config.settings import Settings
 
 Nanometres = Annotated[float, Field(gt=0)]
+Refusal = Literal["no-tissue", "nothing-to-restore", "swapped-axes"]
+"""Findings of the inspection with which nothing is restored."""
 
 
 class Input(Settings):
@@ -46,3 +48,41 @@ class Input(Settings):
             )
         ),
     ] = "auto"
+    mask: Annotated[
+        str | None,
+        Field(
+            description=(
+                "OME-Zarr on the voxels of the input, a local path or a URL: 0 where there is no tissue. What it leaves out is "
+                "neither looked at nor restored."
+            )
+        ),
+    ] = None
+    no_data: Annotated[
+        Literal["auto", "none"] | float,
+        Field(
+            description=(
+                "The grey value that stands for no data, wherever it fills squares of 9 x 9 pixels. auto looks for one in large "
+                "areas of one grey value. NaN and infinite values are never data, with `none` too."
+            )
+        ),
+    ] = "auto"
+    holes: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=256,
+            description=(
+                "Pixels: a hole in the tissue of a section that is narrower is restored from what lies around it; what is wider "
+                "stays blank, unless the sections before and behind show tissue there. 0 leaves holes in sections blank."
+            ),
+        ),
+    ] = 32
+    accept: Annotated[
+        tuple[Refusal, ...],
+        Field(
+            description=(
+                "Findings of the inspection that refuse the input and that you know to be right: they become warnings. no-tissue, "
+                "nothing-to-restore, swapped-axes."
+            )
+        ),
+    ] = ()

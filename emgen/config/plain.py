@@ -109,7 +109,7 @@ def _values(event: Any, sizes: dict[str, int], name: str) -> int:
 def _loader(name: str) -> type[yaml.SafeLoader]:
     """A loader of plain values that takes every key once, and none that is an instruction."""
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             known = set()
             for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():

@@ -13,6 +13,7 @@ from emgen.config.settings import Settings
 MOST_FACTOR = 32  # output sections of a measured one: what lies between is then a guess
 
 AUTO, LINEAR = "auto", "linear"
+LARGEST = 1e30  # grey values: beyond them squares are no numbers any more
 
 
 class Psf(Settings):
@@ -82,15 +83,19 @@ class Psf(Settings):
 class PoissonGaussian(Settings):
     """Poisson-Gaussian noise: its variance at a grey value g is gain * (g - black) + sigma^2."""
 
-    gain: Annotated[float, Field(ge=0, description="Grey values per electron counted.")]
+    gain: Annotated[float, Field(ge=0, le=LARGEST, description="Grey values per electron counted.")]
     sigma: Annotated[
         float,
         Field(
             ge=0,
+            le=LARGEST,
             description="Standard deviation of the noise that does not depend on brightness, in grey values.",
         ),
     ] = 0.0
-    black: Annotated[float, Field(description="Grey value where no electron is counted.")] = 0.0
+    black: Annotated[
+        float,
+        Field(ge=-LARGEST, le=LARGEST, description="Grey value where no electron is counted."),
+    ] = 0.0
 
     @model_validator(mode="after")
     def _black_has_an_effect(self) -> PoissonGaussian:
@@ -102,7 +107,9 @@ class PoissonGaussian(Settings):
 
 
 NoiseSetting = (
-    Literal["auto", "poisson", "correlated"] | Annotated[float, Field(ge=0)] | PoissonGaussian
+    Literal["auto", "poisson", "correlated"]
+    | Annotated[float, Field(ge=0, le=LARGEST)]
+    | PoissonGaussian
 )
 """The noise of the measurement in grey values, or how it is estimated."""
 

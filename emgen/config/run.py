@@ -26,6 +26,7 @@ from emgen.config.settings import Settings
 from emgen.errors import EmgenError
 
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # names a folder on any file system, and no path
+LONGEST_NAME = 100  # characters: of a folder, to which others are added
 
 
 class Config(Settings):
@@ -35,6 +36,7 @@ class Config(Settings):
         str,
         Field(
             pattern=RUN_NAME,
+            max_length=LONGEST_NAME,
             description="Name of the run; everything lands under results/<run>/.",
         ),
     ]

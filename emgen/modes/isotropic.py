@@ -181,7 +181,7 @@ class Isotropic(Mode):
 
         box, device = observation.box, observation.device
         grown = box.grow((WIDEST_SECTION * self.factor, 0, 0)).clip(self.shape)
-        A = self.operator_without(grown, observation.missing, device)
+        A = self.operator_covering(grown, observation.coverage)
         density = A.adjoint(torch.ones(A.footprint.shape, device=device))
         return density[box.relative_to(grown).slices]
 

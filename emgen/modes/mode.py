@@ -18,7 +18,7 @@ import numpy.typing as npt
 from emgen.config.restore import AUTO, LINEAR, NoiseSetting, Restore
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
-from emgen.modes.observation import Observation, Planned
+from emgen.modes.observation import Coverage, Observation, Planned
 from emgen.networks.card import Task
 from emgen.physics.acquisition import Acquisition
 from emgen.physics.noise_model import NoiseModel
@@ -206,13 +206,15 @@ class Mode(ABC):
         """Output sections beyond the last measured one, which nothing on the far side supports."""
         return None
 
-    def operator_without(self, box: Box, missing: Sequence[int], device: str = "cpu") -> Operator:
-        """`operator` of a volume some of whose measured sections hold no image."""
-        from emgen.physics.operators import without_sections
+    def operator_covering(self, box: Box, coverage: Coverage | None) -> Operator:
+        """`operator` of a volume some of whose voxels were not measured."""
+        from emgen.physics.operators import without
 
         operator = self.operator(box)
-        # a section that is restored by itself keeps what its neighbours say of it
-        return without_sections(operator, missing, device) if self.through_z else operator
+        if coverage is None or not self.through_z:
+            # a section that is restored by itself keeps what its neighbours say of it
+            return operator
+        return without(operator, coverage.over(operator.footprint))
 
     # sampling
 

@@ -28,6 +28,30 @@ class Planned(Protocol):
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """Which measured voxels of a box were measured indeed.
+
+    Attributes:
+        known: true where they were (z, y, x), on the device.
+        box: in measured voxels.
+    """
+
+    known: Tensor
+    box: Box
+
+    def over(self, box: Box) -> Tensor:
+        """`known` of another box; beyond the edges of what is known of, the edge is held."""
+        known = self.known
+        for axis in range(3):
+            first, last = self.box.start[axis], self.box.stop[axis] - 1
+            place = [
+                min(max(k, first), last) - first for k in range(box.start[axis], box.stop[axis])
+            ]
+            known = known[(slice(None),) * axis + (place,)]
+        return known
+
+
+@dataclass(frozen=True)
 class Observation:
     """What was measured of one box of the output. Tensors are (z, y, x) in the prior's half range, on the device.
 
@@ -41,7 +65,7 @@ class Observation:
             voxel of y.
         noise: the noise model of the run, in grey values.
         unit: grey values of a half range.
-        missing: numbers of the measured sections that hold no image.
+        coverage: which voxels were measured, None where all were. What y and `linear` hold elsewhere is made up.
         device: where the tensors are.
     """
 
@@ -53,7 +77,7 @@ class Observation:
     sigma: float | Tensor
     noise: NoiseModel
     unit: float
-    missing: tuple[int, ...]
+    coverage: Coverage | None
     device: str
 
     @property

@@ -44,8 +44,11 @@ class Sections(Mode):
         context = observation.context
         A = self.operator(context)
         density = torch.full_like(observation.linear, A.response_norm())
-        sections = range(context.start[0], context.stop[0])
-        density[[k in observation.missing for k in sections]] = 0
+        if observation.coverage is not None:
+            known = observation.coverage.over(A.footprint)
+            for axis, n in enumerate(self.acquisition.scale):
+                known = known.repeat_interleave(n, axis)
+            density[~known] = 0
         start = tikhonov_start(observation.linear, observation.y_context, A, sigma)
         selected = observation.box.relative_to(context).slices[0]
         planes = networks.estimate(start.transpose(0, 1), density.transpose(0, 1), sigma, selected)

@@ -98,7 +98,7 @@ def _read(source: Path) -> Weights:
         raise EmgenError(f"there is no checkpoint at {source}")
     try:
         if source.suffix in PICKLES:
-            _refuse_packed(source)
+            _refuse_parts(source)
             content: Any = torch.load(source, map_location="cpu", weights_only=True)
         else:
             content = load_file(source)
@@ -124,8 +124,8 @@ def _read(source: Path) -> Weights:
     return weights
 
 
-def _refuse_packed(source: Path) -> None:
-    """`EmgenError` if parts of a checkpoint are compressed: torch never does that, and they may hold any size."""
+def _refuse_parts(source: Path) -> None:
+    """`EmgenError` if parts of a checkpoint are compressed, which torch never does, and which may be of any size; or damaged."""
     if not zipfile.is_zipfile(source):
         return
     with zipfile.ZipFile(source) as parts:
@@ -133,6 +133,10 @@ def _refuse_packed(source: Path) -> None:
             raise EmgenError(
                 f"{source} is a compressed archive; torch writes its checkpoints without compression. If it holds a "
                 "checkpoint, unpack it first"
+            )
+        if damaged := parts.testzip():
+            raise EmgenError(
+                f"{source} is damaged: {damaged[:LONGEST_NAME]} in it does not fit its checksum; copy the file again"
             )
 
 

@@ -19,7 +19,7 @@ def fit_grey_scale(
     """Scaling of a volume's grey values to the prior's range, as it would be without noise, and the noise.
 
     Args:
-        samples: arrays (z, y, x) from all over the volume, without missing sections.
+        samples: arrays (z, y, x) from all over the volume, NaN where nothing was measured.
         noise: the setting `restore.noise`.
         path: of the volume, for messages.
 
@@ -28,7 +28,7 @@ def fit_grey_scale(
     """
     if not samples:
         raise EmgenError(
-            f"input.lost: none of the sampled sections of {path} is left; check the numbers"
+            f"none of the sampled voxels of {path} shows tissue; check input.lost, input.mask and input.no_data"
         )
     try:
         with_noise = Intensity.of(samples)

@@ -130,6 +130,28 @@ def measured_position(
     return lower.astype(np.int64), position - lower
 
 
+def nearest(box: Box, scale: Sequence[int], centre: Sequence[float], shape: Sequence[int]) -> Box:
+    """The measured voxels of a volume of `shape` that are nearest to the voxels of a box, as `nearest_index` has them."""
+    ends = [
+        nearest_index(box.start[a], box.stop[a], scale[a], centre[a], shape[a])[[0, -1]]
+        for a in range(3)
+    ]
+    return Box(zyx([first for first, _ in ends]), zyx([last + 1 for _, last in ends]))
+
+
+def nearest_index(start: int, stop: int, scale: int, centre: float, length: int) -> Index:
+    """The measured voxel nearest to each output voxel from start to stop - 1 along one axis, the higher of two.
+
+    Args:
+        start, stop: output voxels.
+        scale: output voxels per measured voxel.
+        centre: where the middle of measured voxel 0 lies, in output voxels.
+        length: measured voxels along the axis.
+    """
+    position = (np.arange(start, stop, dtype=np.int64) - centre) / scale
+    return np.floor(position + 0.5).astype(np.int64).clip(0, length - 1)
+
+
 def _weighted_sum(
     values: npt.NDArray[np.float32],
     axis: int,

@@ -102,7 +102,7 @@ def drop_missing(samples: Sequence[Grey], shape: Zyx, missing: Sections) -> list
 
 
 def expand_past_missing(support: Box, missing: Sections, depth: int) -> Box:
-    """A box of measured voxels, grown along z until its first and last sections have an image, or end the volume.
+    """A box of measured voxels, grown along z until its first and last sections have an image, or none lies beyond.
 
     Args:
         support: the box.
@@ -110,9 +110,12 @@ def expand_past_missing(support: Box, missing: Sections, depth: int) -> Box:
         depth: sections of the volume.
     """
     first, last, numbers = support.start[0], support.stop[0] - 1, set(missing)
-    while first in numbers and first > 0:
+    images = [k for k in range(depth) if k not in numbers]
+    if not images:
+        return support
+    while first in numbers and first > images[0]:
         first -= 1
-    while last in numbers and last < depth - 1:
+    while last in numbers and last < images[-1]:
         last += 1
     return Box((first, *support.start[1:]), (last + 1, *support.stop[1:]))
 

@@ -92,7 +92,7 @@ class NoiseModel:
             samples: arrays (z, y, x).
             middle: see `NoiseModel`.
         """
-        local = [_local(section) for section in _varied(samples) if min(section.shape) > 4]
+        local = [_local(*shown) for shown in _varied(samples) if min(shown[0].shape) > 4]
         if not any(mean.size for mean, _ in local):
             return cls(0.0, 0.0, middle)
         mean, response = (np.concatenate(values) for values in zip(*local, strict=True))
@@ -163,14 +163,18 @@ def white_noise_of(section: Grey) -> float:
     a mask that planes and straight edges along an axis do not excite. The median of the response is taken in place
     of its mean, so that membranes do not count as noise, and only where the section is not blank.
     """
+    return _white_noise_of(*_shown(section))
+
+
+def _white_noise_of(section: Grey, hidden: Grey) -> float:
     if min(section.shape) < 3:
         return 0.0
-    return _deviation(_response(section)[~blank(section)[1:-1, 1:-1]])
+    return _deviation(_response(section)[~hidden[1:-1, 1:-1]])
 
 
 def white_noise(samples: Sequence[Grey]) -> float:
     """Median over all sections of samples (z, y, x) of their white noise, in grey values; 0 without sections."""
-    deviations = [white_noise_of(section) for section in _varied(samples)]
+    deviations = [_white_noise_of(*shown) for shown in _varied(samples)]
     return float(np.median(deviations)) if deviations else 0.0
 
 
@@ -191,23 +195,24 @@ def correlated_noise(samples: Sequence[Grey]) -> tuple[float, float]:
         are too small.
     """
     reach = [n + PREDICTOR_RING for n in NEIGHBOURHOOD]
-    sections = [s for s in _varied(samples) if min(s.shape) > 4 * max(reach)]
-    sections = [s.astype(np.float64) for s in sections[:: max(1, len(sections) // MAX_SECTIONS)]]
+    varied = [shown for shown in _varied(samples) if min(shown[0].shape) > 4 * max(reach)]
+    varied = varied[:: max(1, len(varied) // MAX_SECTIONS)]
+    sections = [(section.astype(np.float64), hidden) for section, hidden in varied]
     white = white_noise(samples)
     if not sections:
         return white, white
-    mean = float(np.mean([s.mean() for s in sections]))
+    mean = float(np.mean([section.mean() for section, _ in sections]))
     power: Grey = np.zeros(())
     cross: Grey = np.zeros(())
-    for section in sections:
-        pixels, predictors, _ = _predictors(section - mean, reach)
+    for section, hidden in sections:
+        pixels, predictors, _ = _predictors(section - mean, hidden, reach)
         power, cross = power + predictors @ predictors.T, cross + predictors @ pixels.ravel()
     if not power.any():  # no pixel is far enough from blank ones
         return white, white
     weights = np.linalg.solve(power + 1e-9 * np.trace(power) * np.eye(len(power)), cross)
     variance = density = visible = 0.0
-    for section in sections:
-        pixels, predictors, share = _predictors(section - mean, reach)
+    for section, hidden in sections:
+        pixels, predictors, share = _predictors(section - mean, hidden, reach)
         residual = pixels - (weights @ predictors).reshape(pixels.shape)
         visible += share / len(sections)
         variance += float(np.square(residual).mean()) / len(sections)
@@ -217,16 +222,28 @@ def correlated_noise(samples: Sequence[Grey]) -> tuple[float, float]:
     return (variance / visible) ** 0.5, (max(density, variance) / visible) ** 0.5
 
 
-def _varied(samples: Iterable[Grey]) -> Iterator[Grey]:
-    """Sections (y, x) of samples (z, y, x) that have more than one grey value."""
-    return (section for sample in samples for section in sample if section.max() > section.min())
+def _varied(samples: Iterable[Grey]) -> Iterator[tuple[Grey, Grey]]:
+    """Sections (y, x) of samples (z, y, x) that have more than one grey value, as `_shown`."""
+    each = (_shown(section) for sample in samples for section in sample)
+    return ((section, hidden) for section, hidden in each if section.max() > section.min())
 
 
-def _predictors(section: Grey, reach: list[int]) -> tuple[Grey, Grey, float]:
+def _shown(section: Grey) -> tuple[Grey, Grey]:
+    """A section (y, x), and which of its pixels are `blank`; where nothing was measured it has the mean of the rest."""
+    hidden, measured = blank(section), np.isfinite(section)
+    if measured.all():
+        return section, hidden
+    hidden = scipy.ndimage.maximum_filter(hidden, 3)
+    mean = section[measured].mean() if measured.any() else 0.0
+    return np.where(measured, section, mean), hidden
+
+
+def _predictors(section: Grey, hidden: Grey, reach: list[int]) -> tuple[Grey, Grey, float]:
     """The pixels of a section that can be predicted, and what predicts them.
 
     Args:
         section: grey values (y, x) less their mean.
+        hidden: which pixels do not count (y, x).
         reach: how far away predictors lie at most (y, x).
 
     Returns:
@@ -244,7 +261,7 @@ def _predictors(section: Grey, reach: list[int]) -> tuple[Grey, Grey, float]:
         section[y + i : height - y + i, x + j : width - x + j].ravel() for i, j in offsets
     ]
     inner = (slice(y, height - y), slice(x, width - x))
-    visible = ~scipy.ndimage.maximum_filter(blank(section), (2 * y + 1, 2 * x + 1))[inner]
+    visible = ~scipy.ndimage.maximum_filter(hidden, (2 * y + 1, 2 * x + 1))[inner]
     return section[inner] * visible, np.stack(predictors) * visible.ravel(), float(visible.mean())
 
 
@@ -272,10 +289,10 @@ def _deviation(response: npt.NDArray[np.float64]) -> float:
     return float(np.median(np.abs(response)) / MEDIAN_OF_GAUSSIAN / MASK_NORM)
 
 
-def _local(section: Grey) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _local(section: Grey, hidden: Grey) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Mean of 5 x 5 pixels and response at every pixel two or more from the border and not near blank ones, in rows."""
     total = np.cumsum(np.cumsum(section.astype(np.float64), axis=0), axis=1)
     total = np.pad(total, ((1, 0), (1, 0)))
     mean = (total[5:, 5:] - total[:-5, 5:] - total[5:, :-5] + total[:-5, :-5]) / 25
-    visible = ~scipy.ndimage.maximum_filter(blank(section), 5)[2:-2, 2:-2]
+    visible = ~scipy.ndimage.maximum_filter(hidden, 5)[2:-2, 2:-2]
     return mean[visible], _response(section)[1:-1, 1:-1][visible]

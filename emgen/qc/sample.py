@@ -25,6 +25,7 @@ from emgen.geometry import Box, Zyx, zyx
 from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
 from emgen.volumes.inputs import open_input
+from emgen.volumes.measured import Measured
 from emgen.volumes.volume import Volume
 
 Candidate = Literal["restored", "interpolated"]
@@ -125,7 +126,7 @@ class Sample:
     plan: Plan
     qc: Qc
     restored: Volume
-    measured: Volume
+    measured: Measured
     reference: Volume | None
     boxes: tuple[Box, ...]
     uncertainty: Volume | None = None

@@ -17,19 +17,28 @@ from pydantic import Field, create_model
 from emgen import __version__
 from emgen.config.facts import Figures
 from emgen.qc.metrics import METRICS
-from emgen.qc.metrics.metric import Metric, Needs
-from emgen.qc.verdict import Check, Verdict, worst
+from emgen.qc.metrics.metric import Metric
+from emgen.qc.verdict import Check, Verdict, advice, not_tested, overall
 from emgen.run.plan import Plan
+
+NO_REFERENCE = (
+    "No reference was given (qc.reference): how near the result is to the truth is not known."
+)
 
 
 class Verdicts(Figures):
     """What stands in `summary.json` before the figures of the metrics."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     emgen: str
     run: str
     key: str
-    verdict: Verdict = Field(description="The worst of all checks.")
+    verdict: Verdict = Field(
+        description=(
+            "fail if any check fails, not tested if no decisive check was made, warn if any check warns, else pass."
+        )
+    )
+    sentence: str = Field(description="Whether to use the result, and why.")
     checks: list[Check]
 
     def of(self, metric: Metric[Any]) -> Figures | None:
@@ -42,17 +51,12 @@ def summary_type(metrics: Iterable[Metric[Any]]) -> type[Verdicts]:
     """The type of `summary.json`: verdicts, and one key for the figures of every metric."""
     fields: dict[str, Any] = {}
     for metric in metrics:
-        always = metric.needs.reference is metric.needs.samples is False
-        nullable = (metric.figures | None, Field(description=_null_when(metric.needs)))
-        fields[metric.name] = (metric.figures, ...) if always else nullable
+        when = metric.null_when
+        nullable = (metric.figures | None, Field(description=when))
+        fields[metric.name] = nullable if when else (metric.figures, ...)
     return create_model(
         "Summary", __base__=Verdicts, __doc__="All figures and verdicts of a run.", **fields
     )
-
-
-def _null_when(needs: Needs) -> str:
-    reasons = ["without a reference"] * needs.reference + ["with one sample"] * needs.samples
-    return f"Null {' and '.join(reasons)}."
 
 
 Summary = summary_type(METRICS)
@@ -71,12 +75,15 @@ def summarise(plan: Plan, figures: Mapping[str, Figures]) -> Verdicts:
         if metric.name in figures
         for check in metric.checks(figures[metric.name], plan)
     ]
+    if not any(metric.needs.reference for metric in METRICS if metric.name in figures):
+        checks.append(not_tested("reference", NO_REFERENCE))
     return Summary.model_validate(
         {
             "emgen": __version__,
             "run": plan.config.run,
             "key": plan.key,
-            "verdict": worst(check.verdict for check in checks),
+            "verdict": overall(checks),
+            "sentence": advice(checks),
             "checks": checks,
             **{metric.name: figures.get(metric.name) for metric in METRICS},
         }

@@ -13,8 +13,10 @@ from pydantic import Field
 
 from emgen.config.facts import Figures
 
-Verdict = Literal["pass", "warn", "fail"]
-VERDICTS: tuple[Verdict, Verdict, Verdict] = ("pass", "warn", "fail")
+Verdict = Literal["pass", "warn", "fail", "not tested"]
+VERDICTS: tuple[Verdict, ...] = ("pass", "warn", "fail", "not tested")
+URGENCY: tuple[Verdict, ...] = ("fail", "warn", "not tested", "pass")
+"""The verdicts in the order in which a reader needs them."""
 
 
 class Check(Figures):
@@ -22,7 +24,8 @@ class Check(Figures):
 
     The verdict is pass if `value` <= `warn`, warn if `value` <= `fail`, else fail; with `higher` the
     inequalities are reversed. A check fails where the result should not be used as it is, and warns
-    where somebody should look.
+    where somebody should look. It is not tested where nothing was put to a test: where there was too little to measure,
+    or where no result whatever could have failed.
     """
 
     name: str
@@ -34,6 +37,13 @@ class Check(Figures):
     higher: bool = False
     unit: str = ""
     reason: str
+    decisive: bool = Field(
+        default=False,
+        description=(
+            "Whether passing it speaks for the result: what was restored was compared with what was measured there, or with "
+            "the truth."
+        ),
+    )
 
 
 def judged(value: float, warn: float, fail: float, *, higher: bool = False) -> Verdict:
@@ -54,10 +64,53 @@ def judged(value: float, warn: float, fail: float, *, higher: bool = False) -> V
     return "warn" if sign * value <= sign * fail else "fail"
 
 
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The worst of some verdicts; pass if there are none.
+def not_tested(name: str, reason: str, *, measure: str = "", decisive: bool = False) -> Check:
+    """A check that was not made, and why."""
+    return Check(
+        name=name,
+        verdict="not tested",
+        measure=measure,
+        value=None,
+        reason=reason,
+        decisive=decisive,
+    )
 
-    >>> worst(["pass", "fail", "warn"])
-    'fail'
+
+def overall(checks: Iterable[Check]) -> Verdict:
+    """The verdict of a run.
+
+    It fails if any check fails. It is not tested if no decisive check was made: what is left then cannot tell a good
+    result from a bad one. It warns if any check warns, and passes otherwise.
     """
-    return max(verdicts, key=VERDICTS.index, default="pass")
+    checks = list(checks)
+    verdicts = {check.verdict for check in checks}
+    if "fail" in verdicts:
+        return "fail"
+    if not any(check.decisive and check.verdict != "not tested" for check in checks):
+        return "not tested"
+    return "warn" if "warn" in verdicts else "pass"
+
+
+def by_urgency(checks: Iterable[Check]) -> list[Check]:
+    """Checks in the order of `URGENCY`, decisive ones first among equals."""
+    return sorted(checks, key=lambda check: (URGENCY.index(check.verdict), not check.decisive))
+
+
+ADVICE: dict[Verdict, str] = {
+    "pass": "Use the result",
+    "warn": "Look before you use the result",
+    "fail": "Do not use the result as it is",
+    "not tested": "Nothing says whether the result can be trusted",
+}
+
+
+def advice(checks: Iterable[Check]) -> str:
+    """One sentence: whether to use the result, and why."""
+    checks = by_urgency(checks)
+    verdict = overall(checks)
+    reasons = [c for c in checks if c.verdict == verdict and (c.decisive or verdict != "pass")]
+    if not reasons:
+        return f"{ADVICE[verdict]}: no test of it was made."
+    first, more = reasons[0].reason, len(reasons) - 1
+    others = "" if verdict in ("pass", "not tested") or not more else f" ({more} more of this kind)"
+    return f"{ADVICE[verdict]}: {first[:1].lower()}{first[1:].removesuffix('.')}{others}."

@@ -75,6 +75,8 @@ def _planned(plan: Plan, trial: Trial) -> Plan:
         measured_shape=trial.mode.measured_shape,
         noise_model=trial.noise,
         missing=(),
+        no_data=(),
+        absent=False,
         dtype="float32",
     )
 
@@ -93,7 +95,7 @@ def _crops(
             k = sections[rng.integers(len(sections))]
             y, x = (int(rng.integers(n - side + 1)) for n in (height, width))
             box = Box((k - context, y, x), (k + context + 1, y + side, x + side))
-            crop = plan.fill_missing(measured.read(box), box)
-            if not is_constant(crop[context]) and np.isfinite(crop).all():
-                yield crop.astype(np.float32)
+            crop = plan.see(measured, box)
+            if crop.states is None and not is_constant(crop.voxels[context]):
+                yield crop.voxels.astype(np.float32)
                 break

@@ -10,7 +10,7 @@ from emgen.config import Config
 from emgen.errors import EmgenError
 from emgen.geometry import Zyx
 from emgen.volumes.grid import Grid
-from emgen.volumes.limits import MOST_CHUNK_BYTES
+from emgen.volumes.opening import MOST_CHUNK_BYTES
 
 MOST_JOBS = 50_000  # of a run: Snakemake needs minutes and gigabytes for these
 MOST_VOXELS = 2**30  # of a block with its halo: 130 GB of memory
@@ -56,7 +56,7 @@ def _refuse_blocks(config: Config, grid: Grid) -> None:
 
 def _refuse_storage(config: Config, shape: Zyx, dtype: np.dtype[np.generic]) -> None:
     output = config.output
-    if math.prod(output.chunk) * dtype.itemsize > MOST_CHUNK_BYTES:
+    if math.prod(output.chunk) * dtype.itemsize >= MOST_CHUNK_BYTES:
         raise EmgenError(
             f"output.chunk {list(output.chunk)} has {math.prod(output.chunk) * dtype.itemsize / 1e9:.3g} GB; expected at most "
             f"{MOST_CHUNK_BYTES / 1e9:.3g} GB, better less than a hundredth of it: a viewer reads whole chunks"

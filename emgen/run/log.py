@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import FrameType
 
+from emgen.addresses import redacted
 from emgen.errors import EmgenError
 
 
@@ -43,7 +44,7 @@ def logged(path: str | Path) -> Iterator[Callable[[str], None]]:
         _say(f"error: {error}\n", path, terminal)
         raise SystemExit(1) from None
     except Exception:
-        _say(traceback.format_exc(), path, terminal)
+        _say(redacted(traceback.format_exc()), path, terminal)
         raise SystemExit(1) from None
     finally:
         os.close(terminal)

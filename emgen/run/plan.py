@@ -22,14 +22,16 @@ from emgen.networks.card import Card
 from emgen.networks.card import resolve as resolve_card
 from emgen.physics import interpolation, missing
 from emgen.physics.grey_scale import fit_grey_scale
+from emgen.physics.no_data import find_no_data
 from emgen.physics.noise_model import NoiseModel
 from emgen.physics.psf import Kernel
+from emgen.physics.tissue import Mask, Seen, States, Tissue, as_measured
 from emgen.run.resolve import RunSpec, cut
 from emgen.run.whole_file import write_whole
 from emgen.volumes.grid import Grid
 from emgen.volumes.intensity import Intensity
 from emgen.volumes.measured import Measured
-from emgen.volumes.samples import fingerprint, read_samples
+from emgen.volumes.samples import fingerprint, read_samples, says_absent
 
 METHOD = 4
 """Part of the resume key: raised whenever the voxels of a block would come out differently."""
@@ -61,6 +63,8 @@ class Plan:
         intensity: the grey values that become -1 and +1.
         noise_model: the noise of the measurement, in grey values.
         missing: numbers of the measured sections that hold no image.
+        no_data: grey values that stand for "nothing was measured" where they fill squares.
+        absent: whether the input itself says of voxels that they were not measured, by a mask or missing chunks.
         psf: point spread function (y, x), None where there is none or it is still to be fitted.
         prior: name or path of the prior's weights, and what its card says.
         estimator: the same of the estimator, None where sampling begins from linear interpolation.
@@ -78,6 +82,8 @@ class Plan:
     intensity: Intensity
     noise_model: NoiseModel
     missing: tuple[int, ...]
+    no_data: tuple[float, ...]
+    absent: bool
     psf: Kernel | None
     prior: dict[str, Any]
     estimator: dict[str, Any] | None
@@ -167,15 +173,70 @@ class Plan:
         """The measured voxels that `box` is restored from."""
         return self.interpolation_support(self.context_box(box))
 
-    def fill_missing(self, voxels: npt.NDArray[Any], support: Box) -> npt.NDArray[Any]:
-        """Measured voxels of `support` with missing sections interpolated from their neighbours."""
-        return missing.fill_missing(voxels, support.start[0], self.missing)
+    @cached_property
+    def tissue(self) -> Tissue:
+        """The rule by which measured voxels that show tissue are told from others."""
+        settings = self.config.input
+        return Tissue(
+            self.measured_shape,
+            self.no_data,
+            self.missing,
+            settings.holes,
+            self.absent or np.dtype(self.dtype).kind == "f",
+        )
+
+    def surroundings(self, box: Box) -> Box:
+        """The measured voxels to read in order to see those of `box`: what tells where there is tissue."""
+        return self.tissue.surroundings(box)
+
+    def see(self, measured: Measured, box: Box) -> Seen:
+        """The measured voxels of a box, made up where nothing was measured."""
+        around = self.surroundings(box)
+        return self.seen(measured.read(around), measured.absent(around), around, box)
+
+    def seen(self, voxels: npt.NDArray[Any], absent: Mask | None, around: Box, box: Box) -> Seen:
+        """As `see`, of voxels of `around` that were read, and of those among them that are absent."""
+        return self.tissue.seen(voxels, around, box, absent, self.intensity.middle)
+
+    def states(self, measured: Measured, box: Box) -> tuple[States, npt.NDArray[Any]] | None:
+        """What each output voxel of a box is (`emgen.physics.tissue`), and the grey value measured nearest to it.
+
+        None where all were measured.
+        """
+        if self.tissue.all_measured:
+            return None
+        around = self.surroundings(self.nearest_box(box))
+        return self.states_of(measured.read(around), measured.absent(around), around, box)
+
+    def states_of(
+        self, voxels: npt.NDArray[Any], absent: Mask | None, around: Box, box: Box
+    ) -> tuple[States, npt.NDArray[Any]] | None:
+        """As `states`, of measured voxels of `around` that were read, and of those among them that are absent."""
+        states = self.tissue.states(voxels, around, absent)
+        if states is None:
+            return None
+        near = self.nearest_box(box)
+        inside = near.relative_to(around).slices
+        index = np.ix_(*(self._nearest(axis, box) - near.start[axis] for axis in range(3)))
+        return states[inside][index], voxels[inside][index]
+
+    def nearest_box(self, box: Box) -> Box:
+        """The measured voxels that are nearest to those of a box of the output."""
+        return interpolation.nearest(box, self.scale, self.centre, self.measured_shape)
+
+    def _nearest(self, axis: int, box: Box) -> npt.NDArray[np.int64]:
+        scale, centre, length = self.scale[axis], self.centre[axis], self.measured_shape[axis]
+        return interpolation.nearest_index(box.start[axis], box.stop[axis], scale, centre, length)
 
     def interpolated(self, measured: Measured, box: Box) -> npt.NDArray[np.float32]:
-        """Linear interpolation of the measured voxels in grey values: the baseline of every figure."""
+        """Linear interpolation of the measured voxels in grey values: the baseline of every figure.
+
+        What shows no tissue is as it was measured.
+        """
         support = self.interpolation_support(box)
-        voxels = self.fill_missing(measured.read(support), support)
-        return interpolation.linear(voxels, support, box, self.scale, self.centre)
+        voxels = self.see(measured, support).voxels
+        grey = interpolation.linear(voxels, support, box, self.scale, self.centre)
+        return as_measured(grey, self.states(measured, box))
 
     def write(self, path: str | Path) -> None:
         """Write `plan.json`, whole or not at all."""
@@ -229,6 +290,7 @@ class Plan:
                     "intensity": Intensity(**facts["intensity"]),
                     "noise_model": NoiseModel(**facts["noise_model"]),
                     "missing": tuple(facts["missing"]),
+                    "no_data": tuple(facts["no_data"]),
                     "psf": facts["psf"] and tuple(map(tuple, facts["psf"])),
                 }
             )
@@ -262,12 +324,15 @@ def make(spec: RunSpec, adapted: str | Path | None = None, psf: str | Path | Non
     without_image = missing.resolve_missing(measured, spec.config.input.lost)
     samples = read_samples(measured)
     with_image = missing.drop_missing(samples, measured.shape, without_image)
+    no_data = find_no_data(with_image, spec.config.input.no_data)
+    rule = Tissue(measured.shape, no_data, without_image)
+    with_image = rule.of_samples(measured, samples)
     intensity, noise = fit_grey_scale(with_image, spec.mode.noise_setting, measured.path)
     identity = fingerprint(measured, samples)
     weights = restore.prior if adapted is None else str(adapted)
     prior = spec.prior if adapted is None else _adapted_to(adapted, spec, identity)
     kernel = spec.mode.psf if psf is None else _fitted_to(psf, spec, identity)
-    decided = [asdict(intensity), asdict(noise), without_image, kernel]
+    decided = [asdict(intensity), asdict(noise), without_image, no_data, kernel]
     key = [METHOD, spec.settings, prior.sha256, identity, *decided]
     estimator = spec.estimator
     return Plan(
@@ -278,6 +343,8 @@ def make(spec: RunSpec, adapted: str | Path | None = None, psf: str | Path | Non
         intensity=intensity,
         noise_model=noise,
         missing=without_image,
+        no_data=no_data,
+        absent=says_absent(measured),
         psf=kernel,
         prior={"weights": weights, **prior.digest()},
         estimator=None

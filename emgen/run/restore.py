@@ -13,8 +13,9 @@ from torch import Tensor
 
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.modes.observation import Observation
+from emgen.modes.observation import Coverage, Observation
 from emgen.networks.runner import Networks
+from emgen.physics.tissue import MEASURED, Seen
 from emgen.run import tensors
 from emgen.run.plan import Plan
 from emgen.sampling import philox
@@ -51,62 +52,62 @@ class Restorer:
             plan.prior, plan.estimator, self.device, self.workers, precision, self.compiled
         )
 
-    def fetch(self, outer: Box, measured: Measured) -> npt.NDArray[Any]:
-        """The measured voxels that the outer box of a block is restored from, missing sections filled."""
-        box = self.plan.read_box(self.plan.aligned(outer))
-        return self.plan.fill_missing(measured.read(box), box)
+    def fetch(self, outer: Box, measured: Measured) -> Seen:
+        """The measured voxels that the outer box of a block is restored from, made up where nothing was measured."""
+        return self.plan.see(measured, self.plan.read_box(self.plan.aligned(outer)))
 
-    def block(self, outer: Box, measured: npt.NDArray[Any]) -> Fields:
+    def block(self, outer: Box, measured: Seen | npt.NDArray[Any]) -> Fields:
         """Restore the outer box of a block from what was fetched for it."""
         aligned = self.plan.aligned(outer)
         inside = outer.relative_to(aligned).slices
         return {name: v[inside] for name, v in self(aligned, measured).items()}
 
-    def is_empty(self, box: Box, measured: npt.NDArray[Any]) -> bool:
-        """Whether a box shows background, resin or no data: all that was measured there has one grey value.
+    def is_empty(self, box: Box, measured: Seen) -> bool:
+        """Whether a box shows background, resin or no data: nothing is to be restored, or all has one grey value.
 
         `measured` as for a call; context sections do not count.
         """
         support = self.plan.interpolation_support(box).relative_to(self.plan.read_box(box))
-        return is_constant(measured[support.slices])
+        part = measured.within(support)
+        return not part.shows_tissue or is_constant(part.voxels)
 
     @torch.no_grad()
-    def __call__(self, box: Box, measured: npt.NDArray[Any]) -> Fields:
+    def __call__(self, box: Box, measured: Seen | npt.NDArray[Any]) -> Fields:
         """Restore the output voxels of `box`.
 
         Args:
             box: of the output, usually `plan.aligned` of a block's outer box.
-            measured: stored voxels of `plan.read_box(box)`.
+            measured: voxels of `plan.read_box(box)`, as seen or as stored.
 
         Returns:
             Fields of shape `box.shape`.
-
-        Raises:
-            EmgenError: voxels are not finite numbers.
         """
         plan, read_box = self.plan, self.plan.read_box(box)
-        measured = plan.fill_missing(measured, read_box)
-        if not np.isfinite(measured).all():
-            raise EmgenError(
-                f"measured voxels {read_box.start} to {read_box.stop} hold NaN or infinite values; mend the input"
-            )
-        voxels, context = tensors.upload(measured, self.device), plan.context_box(box)
+        if not isinstance(measured, Seen):
+            measured = plan.seen(measured, None, read_box, read_box)
+        voxels, context = tensors.upload(measured.voxels, self.device), plan.context_box(box)
         grey = tensors.linear(voxels, read_box, context, plan.scale, plan.centre)
         if self.is_empty(box, measured):
             inside = grey[box.relative_to(context).slices]
             return self._fields(box, inside, torch.zeros_like(inside))
-        observation = self._observe(box, grey, voxels)
+        observation = self._observe(box, grey, voxels, self._known(measured))
         estimate = plan.mode.estimate(observation, self.networks)
         mean, std = self._posterior(observation, estimate)
         return self._fields(box, tensors.decode(mean, plan.intensity), std * plan.intensity.unit)
 
-    def _observe(self, box: Box, grey: Tensor, voxels: Tensor) -> Observation:
+    def _known(self, measured: Seen) -> Tensor | None:
+        if measured.states is None:
+            return None
+        return torch.from_numpy(measured.states == MEASURED).to(self.device)
+
+    def _observe(self, box: Box, grey: Tensor, voxels: Tensor, known: Tensor | None) -> Observation:
         """What was measured of a box, in half ranges.
 
         Args:
             box: of the output.
             grey: linear interpolation on its context box, in grey values.
-            voxels: stored ones of its read box, missing sections filled.
+            voxels: those of its read box, made up where nothing was measured.
+            known: which of them were measured, None where all were.
         """
         plan, context = self.plan, self.plan.context_box(box)
         y, y_context = (self._measured(part, box, voxels) for part in (box, context))
@@ -119,7 +120,7 @@ class Restorer:
             sigma=self._sigma(y),
             noise=plan.noise_model,
             unit=plan.intensity.unit,
-            missing=plan.missing,
+            coverage=None if known is None else Coverage(known, plan.read_box(box)),
             device=self.device,
         )
 
@@ -160,7 +161,7 @@ class Restorer:
 
         problem = Problem(
             y=observation.y,
-            A=mode.operator_without(box, observation.missing, self.device),
+            A=mode.operator_covering(box, observation.coverage),
             sigma=sigma.clamp(min=floor) if isinstance(sigma, Tensor) else max(sigma, floor),
             velocities=self.networks.velocities(mode.planes),
             unbound=self.networks.velocities(mode.unbound_planes),

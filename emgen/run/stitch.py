@@ -20,9 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.geometry import Box
+from emgen.physics.tissue import as_measured
 from emgen.run.plan import Plan
 from emgen.volumes.blocks import BlockStore
 from emgen.volumes.grid import Block, Grid
+from emgen.volumes.inputs import open_input
 from emgen.volumes.intensity import store
 from emgen.volumes.volume import Volume
 
@@ -93,6 +95,7 @@ def write_cores(
         EmgenError: a block has no result, or its store was made for another plan.
     """
     grid, volume = plan.grid, Volume.open(target, mode="r+")
+    measured = open_input(plan.config.input)
     stores = {
         job: BlockStore.existing(blocks / f"{job}.zarr", plan.job_key(job))
         for job in grid.sources(number)
@@ -106,5 +109,6 @@ def write_cores(
 
     for index in grid.job(number):
         core = grid[index].core
-        volume.write(core, store(factor * blend(grid, core, read), volume.dtype))
+        voxels = store(factor * blend(grid, core, read), volume.dtype)
+        volume.write(core, as_measured(voxels, plan.states(measured, core), field))
     return sum(grid[index].core.size for index in grid.job(number))

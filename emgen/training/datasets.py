@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emgen.config.faults import checked, read_mapping
+from emgen.config.faults import checked, read_mapping, said
 from emgen.errors import EmgenError
 
 LISTED = Path(__file__).with_name("datasets.yaml")
@@ -83,4 +83,4 @@ def lookup(key: str) -> Dataset:
     names = {name.lower(): name for name in known}
     close = [names[each] for each in difflib.get_close_matches(key.lower(), names, cutoff=0.5)]
     advice = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known)}"
-    raise EmgenError(f"there is no data set {key!r} in {LISTED.name}; {advice}")
+    raise EmgenError(f"there is no data set {said(key)} in {LISTED.name}; {advice}")

@@ -23,7 +23,7 @@ from emgen.training import former
 from emgen.training.tasks.settings import Part, Positive, PriorSettings, TaskSettings
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Nanometres = Annotated[float, Field(gt=0)]
+Nanometres = Annotated[float, Field(ge=1e-3, le=1e7)]
 
 
 class SourceRecipe(Part):
@@ -50,7 +50,7 @@ class SourceRecipe(Part):
     sections: tuple[Annotated[int, Field(ge=0)], Positive | None] | None = None
     stack: bool | None = None
     lost: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    noise: Annotated[float, Field(ge=0)] = 0.0
+    noise: Annotated[float, Field(ge=0, le=1e30)] = 0.0
     grey_values: tuple[float, float] | None = None
     weight: Annotated[float, Field(gt=0)] | None = None
     credit: str = ""

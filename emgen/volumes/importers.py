@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -28,6 +27,7 @@ from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.volumes import pyramid
 from emgen.volumes.inputs import refuse_absurd_voxel
 from emgen.volumes.intensity import HIGH, LOW
+from emgen.volumes.partial import work_folder
 from emgen.volumes.sources import STRICT, Allowed, ForeignVolume, open_foreign
 from emgen.volumes.volume import Ngff, Volume
 
@@ -110,7 +110,7 @@ def import_volume(
         )
         try:
             # an interrupt waits for what the pool is writing: nothing comes after the clean-up
-            with _work_folder(target) as work, ThreadPoolExecutor(THREADS) as pool:
+            with work_folder(target) as work, ThreadPoolExecutor(THREADS) as pool:
                 volume = create(work / target.name)
                 not_finite = _fill(volume, source, work, memory, pool, progress)
                 for sentence in _left_open(source, not_finite):
@@ -323,13 +323,3 @@ def _spooled(source: ForeignVolume, slab: Box, work: Path, bands: int) -> Iterat
             return voxels
 
         yield replace(source, fetch=fetch)
-
-
-@contextmanager
-def _work_folder(target: Path) -> Iterator[Path]:
-    """A hidden folder beside the target, removed at the end whatever happens."""
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from emgen.config.input import Input
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize
+from emgen.volumes.masked import MaskedVolume, open_mask
 from emgen.volumes.measured import Measured
 from emgen.volumes.missing_chunks import count_missing
 from emgen.volumes.volume import Volume
@@ -16,11 +17,12 @@ MOST_ANISOTROPY = 250.0
 """The longest side of a voxel over its shortest: 100 nm sections with pixels of 0.4 nm."""
 
 
-def open_input(settings: Input) -> Volume:
-    """The measured volume of a run.
+def open_input(settings: Input) -> Volume | MaskedVolume:
+    """The measured volume of a run, with its mask where it has one.
 
     Raises:
-        EmgenError: as `Volume.open` does, or it holds labels, or its voxels have sizes that no microscope gives.
+        EmgenError: as `Volume.open` does, or it holds labels, its voxels have sizes that no microscope gives, or
+            the mask does not fit.
     """
     given = None if settings.voxel_size is None else VoxelSize(*settings.voxel_size)
     volume = Volume.open(settings.volume, voxel=given, missing=settings.missing_chunks)
@@ -31,7 +33,9 @@ def open_input(settings: Input) -> Volume:
     refuse_absurd_voxel(
         volume.voxel, f"{volume.path}", "set input.voxel_size (z, y, x in nm) to what was measured"
     )
-    return volume
+    mask = None if settings.mask is None else open_mask(settings.mask, volume)
+    chunks = settings.missing_chunks == "blank"
+    return MaskedVolume(volume, mask, chunks) if mask or chunks else volume
 
 
 def chunk_note(measured: Measured, settings: Input) -> str | None:
@@ -40,9 +44,10 @@ def chunk_note(measured: Measured, settings: Input) -> str | None:
     Raises:
         EmgenError: some are missing, and the settings do not say that they are blank.
     """
-    if not isinstance(measured, Volume):
+    volume = measured.volume if isinstance(measured, MaskedVolume) else measured
+    if not isinstance(volume, Volume):
         return None
-    found = count_missing(measured)
+    found = count_missing(volume)
     if found is None:
         return (
             f"{measured.path}: its chunks cannot be listed; a job that meets a missing one "

@@ -49,10 +49,8 @@ class Intensity:
             ValueError: the grey values are not finite, or constant.
         """
         values = tissue(samples)
-        if not np.isfinite(values).all():
-            raise ValueError(
-                "expected finite grey values, found NaN or infinite ones; replace them, numpy.nan_to_num does"
-            )
+        if not values.size:
+            raise ValueError("expected grey values, found nothing but NaN or infinite ones")
         low, high = np.percentile(values, (LOW, HIGH))
         if low == high:
             low, high = float(values.min()), float(values.max())
@@ -106,7 +104,8 @@ class Intensity:
 def blank(sections: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Which pixels are padding or saturated, and so say nothing of tissue and its noise.
 
-    They lie in a square of 3 x 3 pixels that all have the least, or all the greatest, grey value of their section.
+    They lie in a square of 3 x 3 pixels that all have the least, or all the greatest, grey value of their section. What is
+    not finite says nothing either.
 
     Args:
         sections: grey values (..., y, x).
@@ -115,21 +114,27 @@ def blank(sections: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         An array of the same shape.
     """
     square = (*[1] * (sections.ndim - 2), 3, 3)
-    least, greatest = (
-        scipy.ndimage.grey_opening(sections == f(sections, axis=(-2, -1), keepdims=True), square)
-        for f in (np.min, np.max)
+    nothing = ~np.isfinite(sections)
+    ends = (
+        [
+            f(sections, axis=(-2, -1), keepdims=True, where=~nothing, initial=initial)
+            for f, initial in ((np.min, np.inf), (np.max, -np.inf))
+        ]
+        if nothing.any()
+        else [f(sections, axis=(-2, -1), keepdims=True) for f in (np.min, np.max)]
     )
-    either: npt.NDArray[np.bool_] = least | greatest
+    least, greatest = (scipy.ndimage.grey_opening(sections == end, square) for end in ends)
+    either: npt.NDArray[np.bool_] = least | greatest | nothing
     return either
 
 
 def tissue(samples: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
-    """Grey values of samples (z, y, x) that are not `blank`, in one row; all of them where nearly all are."""
+    """Grey values of samples (z, y, x) that are not `blank`, in one row; all finite ones where nearly all are."""
     sections = [np.atleast_2d(sample) for sample in samples]
     values = np.concatenate([section[~blank(section)] for section in sections])
     few = values.size < MIN_TISSUE * sum(section.size for section in sections)
     if few or values.min() == values.max():
-        values = np.concatenate([section.ravel() for section in sections])
+        values = np.concatenate([section[np.isfinite(section)] for section in sections])
     return values.astype(np.float64)
 
 

@@ -34,3 +34,7 @@ class Measured(Protocol):
     def read(self, box: Box) -> npt.NDArray[Any]:
         """The stored grey values of a box inside the volume, shape `box.shape`."""
         ...
+
+    def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        """Which voxels of a box were not measured, whatever is stored there; None where no such thing is known."""
+        ...

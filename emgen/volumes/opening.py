@@ -20,13 +20,16 @@ from emgen.geometry import VoxelSize
 from emgen.volumes import omezarr_reader
 from emgen.volumes.fields import shortened
 from emgen.volumes.guarded import guarded
-from emgen.volumes.limits import refuse_absurd
 from emgen.volumes.omezarr import Image, Json
 from emgen.volumes.stores import RIGHTS, CheckedStore, Missing
 
 Mode = Literal["r", "r+"]
 FORMATS: tuple[Literal[3], Literal[2]] = (3, 2)  # of Zarr, the newer first
 
+# What one array may have. Larger numbers are damage or an attack: memory is asked for by them before a voxel is read.
+LONGEST_AXIS = 2**24
+MOST_VOXELS = 2**55
+MOST_CHUNK_BYTES = 2**31  # uncompressed, of a chunk; of a shard, chunks are read by themselves
 MOST_CHUNKS_IN_SHARD = 2**20  # their index has 16 MB then, and is read for each of them
 REAL_NUMBERS = "iuf"  # kinds of numpy types that are one real number a voxel
 
@@ -269,12 +272,20 @@ def _dimension_names(array: zarr.Array[Any]) -> list[str] | None:
 
 
 def _refuse_absurd_numbers(array: zarr.Array[Any], where: str) -> None:
-    shards = array.shards or array.chunks
-    if min(*array.chunks, *shards) < 1:
+    itemsize = array.dtype.itemsize
+    shards = array.shards
+    limits = [
+        ("voxels along an axis", max(array.shape, default=0), LONGEST_AXIS),
+        ("voxels", math.prod(array.shape), MOST_VOXELS),
+        ("bytes of a chunk", math.prod(array.chunks) * itemsize, MOST_CHUNK_BYTES),
+    ]
+    if shards:
+        inner = math.prod(s // c for s, c in zip(shards, array.chunks, strict=True))
+        limits.append(("chunks in a shard", inner, MOST_CHUNKS_IN_SHARD))
+    for what, found, most in limits:
+        if found > most:
+            raise EmgenError(
+                f"{where} has {found} {what}; emgen reads at most {most}: the metadata may be damaged"
+            )
+    if min(*array.chunks, *(shards or (1,))) < 1:
         raise EmgenError(f"{where} has chunks of shape {array.chunks}; expected at least one voxel")
-    refuse_absurd(where, array.shape, array.dtype, array.chunks)
-    inside = math.prod(s // c for s, c in zip(shards, array.chunks, strict=True))
-    if inside > MOST_CHUNKS_IN_SHARD:
-        raise EmgenError(
-            f"{where} has {inside} chunks in a shard; expected at most {MOST_CHUNKS_IN_SHARD}: the metadata may be damaged"
-        )

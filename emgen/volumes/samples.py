@@ -36,8 +36,19 @@ def read_samples(measured: Measured) -> list[npt.NDArray[Any]]:
 
 
 def fingerprint(measured: Measured, samples: list[npt.NDArray[Any]]) -> str:
-    """What tells a volume from another at the same place: its shape, voxel size, dtype, and a CRC-32 of its samples."""
-    return f"{measured.shape} {measured.voxel} {measured.dtype.str} {checksum(samples)}"
+    """What tells a volume from another at the same place: its shape, voxel size, dtype, and a CRC-32 of its samples.
+
+    Of what it says of voxels that were not measured, too.
+    """
+    absent = [measured.absent(box) for box in sample_boxes(measured.shape)]
+    said = [part for part in absent if part is not None]
+    crc = checksum([*samples, *said])
+    return f"{measured.shape} {measured.voxel} {measured.dtype.str} {crc}"
+
+
+def says_absent(measured: Measured) -> bool:
+    """Whether a volume says of voxels that they were not measured, by a mask or missing chunks."""
+    return measured.absent(Box((0, 0, 0), (1, 1, 1))) is not None
 
 
 def checksum(samples: list[npt.NDArray[Any]]) -> str:

@@ -10,6 +10,8 @@ from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteReque
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore, WrapperStore
 
+from emgen.volumes.links import is_inside
+
 Missing = Literal["refuse", "blank"]
 
 METADATA = frozenset(("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"))
@@ -83,6 +85,8 @@ class CheckedStore(WrapperStore[Store]):
     async def _fetch(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None
     ) -> Buffer | None:
+        if isinstance(self._store, LocalStore):
+            _refuse_links(self._store.root, key)
         return await self._store.get(key, prototype, byte_range)
 
     def _look_at_missing(self, key: str) -> None:
@@ -99,6 +103,15 @@ def _length(byte_range: ByteRequest | None) -> int | None:
     if isinstance(byte_range, RangeByteRequest):
         return byte_range.end - byte_range.start
     return byte_range.suffix if isinstance(byte_range, SuffixByteRequest) else None
+
+
+def _refuse_links(root: Path, key: str) -> None:
+    """`ChunkFault` where links lead out of the folder of the volume: any file would be taken for voxels."""
+    if not is_inside(root, root / key):
+        raise ChunkFault(
+            f"{key} is a link to a file outside {root}, which emgen does not follow; `cp -rL` copies a volume with what its "
+            "links name"
+        )
 
 
 def _refuse_other_things(root: Path, key: str) -> None:

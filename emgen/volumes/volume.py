@@ -70,6 +70,11 @@ class Volume:
         return np.dtype(self.array.dtype)
 
     @property
+    def chunk(self) -> Zyx:
+        """Voxels that are decoded as a whole."""
+        return self._of(self.array.chunks)
+
+    @property
     def write_unit(self) -> Zyx:
         """The write unit in voxels: the shard, or the chunk of an array without shards."""
         return self._of(self.array.shards or self.array.chunks)
@@ -219,6 +224,10 @@ class Volume:
                     coordinates[place] = number
                 return f"{self.level}/{self.array.metadata.encode_chunk_key(tuple(coordinates))}"
         return "one of its files"
+
+    def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        """None: the file says of no voxel that it was not measured."""
+        return None
 
     def write(self, box: Box, voxels: Array) -> None:
         """Write a box of whole write units (the last ones may be cut by the volume's end).

@@ -3,7 +3,7 @@
 from emgen.physics.operators.blur import Blur
 from emgen.physics.operators.downsample import Downsample
 from emgen.physics.operators.identity import Identity
-from emgen.physics.operators.masked import Masked, without_sections
+from emgen.physics.operators.masked import Masked, without
 from emgen.physics.operators.operator import Operator
 from emgen.physics.operators.thick_sections import Gaussian, Mean, Slice
 
@@ -16,5 +16,5 @@ __all__ = [
     "Mean",
     "Operator",
     "Slice",
-    "without_sections",
+    "without",
 ]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from emgen.geometry import Box, Zyx
@@ -14,13 +12,9 @@ from emgen.physics.acquisition import Acquisition
 from emgen.physics.operators.operator import Operator
 
 
-def without_sections(operator: Operator, missing: Collection[int], device: str = "cpu") -> Operator:
-    """The operator of a volume whose measured sections of these numbers hold no image."""
-    sections = range(operator.footprint.start[0], operator.footprint.stop[0])
-    measured = torch.tensor([k not in missing for k in sections], dtype=torch.bool)
-    if measured.all():
-        return operator
-    return Masked(operator, measured[:, None, None].to(device))
+def without(operator: Operator, measured: Tensor) -> Operator:
+    """The operator where measured voxels, `measured` on its footprint, hold an image: itself where all do."""
+    return operator if measured.all() else Masked(operator, measured)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from emgen.qc.report.blocks import Block, Note, Page, Panel, Paragraph, Picture
 from emgen.qc.report.tables import Row, Table, row
 from emgen.qc.sample import CANDIDATES, Sample
 from emgen.qc.tiles import Pair, Sampled, added, described, sampled
-from emgen.qc.verdict import Check, judged
+from emgen.qc.verdict import Check, judged, not_tested
 from emgen.qc.words import opened
 from emgen.run.plan import Plan
 
@@ -42,6 +42,11 @@ MISFIT_PERCENT = (1.0, 3.0)
 MISFIT_OVER_NOISE = (1.5, 3.0)
 # Below this share of the noise no more than 0.3^2 = 9 % of its variance was taken away.
 MIN_OVER_NOISE = 0.3
+
+BY_CONSTRUCTION = (
+    "The measured sections are sections of the result, as they were measured: no result could disagree with them, and nothing "
+    "is said about those between."
+)
 
 
 class ConsistencyOf(GreyError):
@@ -84,13 +89,11 @@ class Consistency(Metric[ConsistencyFigures]):
         restored = figures.figures.restored
         if restored.rmse_grey is None:
             reason = "The tiles are too small to hold a measured voxel whole: set a larger qc.tile."
-            return [
-                Check(
-                    name="consistency", verdict="warn", measure="misfit", value=None, reason=reason
-                )
-            ]
+            return [not_tested("consistency", reason)]
         if restored.relative_to_noise is None:
-            return [_against_range(restored.rmse_grey, figures.grey_range)]
+            check = _against_range(restored.rmse_grey, figures.grey_range)
+            kept = plan.mode.keeps_measured and check.verdict == "pass"
+            return [not_tested("consistency", BY_CONSTRUCTION) if kept else check]
         return [_against_noise(restored.relative_to_noise, figures.noise_grey)]
 
     def rows(self, figures: ConsistencyFigures) -> list[Row]:

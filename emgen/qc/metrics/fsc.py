@@ -177,7 +177,14 @@ def _resolution(sector: Sector, restored: Resolved, interpolated: Resolved, besi
         reason = (
             f"{direction}, the result agrees with the reference at no scale: {restored.reason}."
         )
-        return Check(name=name, verdict=verdict, measure=measure, value=None, reason=reason)
+        return Check(
+            name=name,
+            verdict=verdict,
+            measure=measure,
+            value=None,
+            reason=reason,
+            decisive=True,
+        )
     ratio = 0.0 if interpolated.nm is None else restored.nm / interpolated.nm
     reach = "at no scale" if interpolated.nm is None else f"down to {interpolated.nm:.3g} nm"
     warn, fail = PERIOD_RATIO
@@ -190,6 +197,7 @@ def _resolution(sector: Sector, restored: Resolved, interpolated: Resolved, besi
         fail=fail,
         reason=f"{direction}, the result agrees with the reference down to {restored.nm:.3g} nm "
         f"(FSC 0.5), {beside} {reach}.",
+        decisive=True,
     )
 
 

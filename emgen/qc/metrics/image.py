@@ -192,6 +192,7 @@ def _gain(name: str, gain: float, limits: tuple[float, float], unit: str, reason
         higher=True,
         unit=unit,
         reason=reason,
+        decisive=True,
     )
 
 

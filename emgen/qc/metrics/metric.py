@@ -35,18 +35,22 @@ class Needs:
     Attributes:
         reference: whether there must be a ground truth (`qc.reference`).
         samples: whether there must be several posterior samples (`restore.samples`).
+        modes: of restoration (`restore.mode`) that it is for; none stands for all.
         environment: conda environment of its rule, a file of `envs/`; "torch" where it computes with torch.
         threads: tiles measured at a time; some metrics measure without tiles.
         memory_mb: of its rule.
         runtime_min: minutes of its rule.
+        gpu: whether it restores, and so takes the GPU, or all cores where there is none, for itself.
     """
 
     reference: bool = False
     samples: bool = False
+    modes: tuple[str, ...] = ()
     environment: Literal["qc", "torch"] = "qc"
     threads: int = 1
     memory_mb: int = 4000
     runtime_min: int = 120
+    gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,19 @@ class Metric(ABC, Generic[FiguresT]):
 
     def applies(self, config: Config) -> bool:
         """Whether a run has what the metric needs."""
-        referenced = not self.needs.reference or config.qc.reference is not None
-        return referenced and (not self.needs.samples or config.restore.samples > 1)
+        needs = self.needs
+        referenced = not needs.reference or config.qc.reference is not None
+        sampled = not needs.samples or config.restore.samples > 1
+        suited = not needs.modes or config.restore.mode in needs.modes
+        return referenced and sampled and suited
+
+    @property
+    def null_when(self) -> str:
+        """When a summary has no figures of it, as a sentence; empty if it always has."""
+        needs = self.needs
+        reasons = ["without a reference"] * needs.reference + ["with one sample"] * needs.samples
+        reasons += [f"in modes other than {' and '.join(needs.modes)}"] * bool(needs.modes)
+        return f"Null {' and '.join(reasons)}." if reasons else ""
 
     def files(self, folder: str) -> dict[str, str]:
         """Its files in a folder, by what they hold."""

@@ -18,7 +18,7 @@ from emgen.qc.report.blocks import Note, Page, Panel, Paragraph, Picture
 from emgen.qc.report.tables import Cell, Row, Table
 from emgen.qc.sample import Sample, whole_blocks
 from emgen.qc.tiles import Pair, rounded
-from emgen.qc.verdict import Check, Verdict, judged
+from emgen.qc.verdict import Check, Verdict, judged, not_tested
 from emgen.qc.words import times
 from emgen.run.plan import Plan
 
@@ -95,11 +95,7 @@ class Seams(Metric[SeamsFigures]):
     def checks(self, figures: SeamsFigures, plan: Plan) -> list[Check]:
         measure, restored = "score in proportion", figures.figures.restored
         if not figures.faced:
-            return [
-                Check(
-                    name="seams", verdict="pass", measure=measure, value=None, reason=SINGLE_BLOCK
-                )
-            ]
+            return [not_tested("seams", SINGLE_BLOCK)]
         axis = max(figures.faced, key=lambda axis: restored[axis].relative or 0.0)
         seam = restored[axis]
         return [

@@ -20,6 +20,7 @@ from emgen.qc.report.blocks import Page, Panel
 from emgen.qc.report.rule_times import RuleTimes
 from emgen.qc.sample import Sample, baseline
 from emgen.qc.summary import Verdicts
+from emgen.qc.verdict import by_urgency
 from emgen.qc.words import duration, number, plural
 
 LABELS = {check: label for metric in METRICS for check, label in metric.labels.items()}
@@ -60,7 +61,9 @@ def render(findings: Findings) -> str:
     shown = sections.read(findings.sample, view)
     return environment.get_template("report.html").render(
         plan=plan,
+        qc=findings.sample.qc,
         summary=findings.summary,
+        checks=by_urgency(findings.summary.checks),
         facts=findings.facts,
         times=findings.times,
         labels=LABELS,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.volumes import units
+from emgen.volumes.opening import LONGEST_AXIS, MOST_VOXELS
 
 Array = npt.NDArray[Any]
 Read = Callable[[Box], Array]
@@ -117,11 +118,6 @@ class Format(Protocol):
         ...
 
 
-MAX_LENGTH = 2**31  # voxels along an axis
-MAX_VOXELS = 2**53  # of a volume: several times the largest that was ever imaged
-MAX_CHUNK = 2**31  # bytes of a chunk: it is unpacked as a whole
-
-
 def plausible(shape: Sequence[int], where: str | Path, what: str = "voxels") -> tuple[int, ...]:
     """A shape as a header has it, checked before anything of this size is asked for.
 
@@ -130,7 +126,9 @@ def plausible(shape: Sequence[int], where: str | Path, what: str = "voxels") -> 
     """
     found = tuple(shape)
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in found)
-    if not (whole and all(0 <= n <= MAX_LENGTH for n in found) and math.prod(found) <= MAX_VOXELS):
+    if not (
+        whole and all(0 <= n <= LONGEST_AXIS for n in found) and math.prod(found) <= MOST_VOXELS
+    ):
         listed = " x ".join(str(n)[:20] for n in found[:6])
         raise EmgenError(
             f"{where} says that it has {listed} {what}, which cannot be: its header is damaged"

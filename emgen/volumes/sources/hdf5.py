@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 
 from emgen.errors import EmgenError
+from emgen.volumes.opening import MOST_CHUNK_BYTES
 from emgen.volumes.sources.foreign import (
     ForeignVolume,
     only_dataset,
@@ -17,6 +19,7 @@ from emgen.volumes.sources.foreign import (
     sliced,
     volume_shape,
 )
+from emgen.volumes.sources.hdf5_parts import refuse_other_files, refuse_other_places
 
 NAME, CONTAINER = "HDF5", True
 SUFFIXES = (".h5", ".hdf5", ".hdf")
@@ -43,6 +46,14 @@ def open_volume(path: str, dataset: str | None, resources: ExitStack) -> Foreign
     if not isinstance(data, h5py.Dataset):
         raise EmgenError(
             f"{path} has no data set {dataset}; 3-D data sets in it: {', '.join(volumes) or 'none'}"
+        )
+    refuse_other_files(hdf5, data.name if dataset is None else dataset, path)
+    refuse_other_places(data)
+    chunk = math.prod(data.chunks or (0,)) * data.dtype.itemsize
+    if chunk > MOST_CHUNK_BYTES:
+        raise EmgenError(
+            f"{path}:{data.name} is stored in chunks of {data.chunks} voxels, {chunk / 1e9:.3g} GB each, which must be held at "
+            f"once; expected at most {MOST_CHUNK_BYTES / 1e9:.3g} GB: store it in smaller chunks (h5repack -l CHUNK=64x64x64)"
         )
     voxel = None
     for name, unit in VOXEL_SIZES.items():

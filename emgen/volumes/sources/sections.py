@@ -129,4 +129,6 @@ def _section(file: Path) -> Array:
                 section = tiff.open_volume(str(file), None, resources)
                 return np.asarray(section.read(Box.whole(section.shape))[0])
         with PngImageFile(file) as image:
+            image.verify()  # checksums, which decoding does not look at; the file is closed by it
+        with PngImageFile(file) as image:
             return np.asarray(image)

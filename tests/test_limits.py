@@ -1,0 +1,71 @@
+"""Sizes that no run has are refused with what to set, before anything is read; those of real runs are not."""
+
+import numpy as np
+import pytest
+
+from emgen.config.run import parse
+from emgen.errors import EmgenError
+from emgen.run.limits import refuse_absurd
+from emgen.volumes.grid import Grid
+
+LARGE = (200_000, 100_000, 100_000)  # two petavoxels
+
+
+def refuse(shape, **parts):
+    config = parse({"run": "a", "input": {"volume": "v"}, **parts})
+    grid = config.grid
+    refuse_absurd(config, Grid(shape, grid.block, grid.halo, grid.blocks_per_job), np.dtype("f4"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "parts", "words"),
+    [
+        (LARGE, {}, r"at most 50000 jobs. Set grid.blocks_per_job to at least \d+"),
+        (
+            (64, 64, 64),
+            {
+                "grid": {"block": [1, 1, 1], "halo": [0, 0, 0], "blocks_per_job": 1},
+                "output": {"chunk": [1, 1, 1], "shard": [1, 1, 1]},
+            },
+            "262144 jobs of 1",
+        ),
+        (LARGE, {"grid": {"block": [4096] * 3}}, "more than 100 GB of memory"),
+        (
+            (64, 64, 64),
+            {"output": {"chunk": [1024] * 3, "shard": [1024] * 3}, "grid": {"block": [1024] * 3}},
+            "a viewer reads",
+        ),
+        (
+            LARGE,
+            {"output": {"chunk": [1, 1, 1]}, "grid": {"blocks_per_job": 10**6}},
+            "2097152 chunks",
+        ),
+        (
+            LARGE,
+            {"output": {"chunk": [8] * 3, "shard": [64] * 3}, "grid": {"blocks_per_job": 10**6}},
+            "files of",
+        ),
+        (
+            LARGE,
+            {"grid": {"blocks_per_job": 10**6}, "qc": {"tile": [10**6] * 3}},
+            "Set a smaller tile",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_to_set(shape, parts, words):
+    with pytest.raises(EmgenError, match=words):
+        refuse(shape, **parts)
+
+
+def test_what_is_said_to_be_enough_is_enough():
+    with pytest.raises(EmgenError) as error:
+        refuse(LARGE)
+    least = int(str(error.value).split("at least ")[1].split(",")[0])
+    refuse(LARGE, grid={"blocks_per_job": least})
+    with pytest.raises(EmgenError):
+        refuse(LARGE, grid={"blocks_per_job": least - 1})
+
+
+def test_usual_runs_are_not_refused():
+    refuse((1024, 8192, 8192))
+    refuse((64, 64, 64), qc={"tile": [10**6] * 3})
