@@ -97,11 +97,12 @@ def checked(path: Path, look: bool = True) -> str:
     from emgen.config.run import load
     from emgen.run.output import refuse_other_settings
     from emgen.run.resolve import resolve
-    from emgen.volumes.inputs import chunk_note
+    from emgen.volumes.inputs import chunk_note, refuse_broken_reference
 
     config = load(path)
     spec = resolve(config)
     refuse_other_settings(spec, Path("results") / config.run)
+    refuse_broken_reference(config.qc.reference, config.input)
     note = chunk_note(spec.measured, config.input)
     if note:
         print(note, flush=True)
