@@ -1,12 +1,18 @@
 """Sizes that no run has are refused with what to set, before anything is read; those of real runs are not."""
 
+import itertools
+
 import numpy as np
 import pytest
+from runs import measured, settings
 
 from emgen.config.run import parse
 from emgen.errors import EmgenError
+from emgen.geometry import Box
 from emgen.run.limits import refuse_absurd
+from emgen.run.resolve import resolve
 from emgen.volumes.grid import Grid
+from emgen.volumes.volume import Volume
 
 LARGE = (200_000, 100_000, 100_000)  # two petavoxels
 
@@ -69,3 +75,27 @@ def test_what_is_said_to_be_enough_is_enough():
 def test_usual_runs_are_not_refused():
     refuse((1024, 8192, 8192))
     refuse((64, 64, 64), qc={"tile": [10**6] * 3})
+
+
+def test_a_reference_with_missing_chunks_is_refused_like_an_input(tmp_path):
+    truth = measured(tmp_path, name="truth")
+    whole = Volume.open(truth)
+    reference = Volume.create(
+        tmp_path / "reference.ome.zarr",
+        whole.shape,
+        whole.dtype,
+        whole.voxel,
+        chunk=(4, 16, 16),
+        ngff="0.4",
+    )
+    for z, y, x in itertools.product((0, 4), (0, 16, 32), (0, 16, 32)):
+        box = Box((z, y, x), (z + 4, y + 16, x + 16)).clip(whole.shape)
+        reference.write(box, whole.read(box))
+    given = settings(
+        truth, restore={"mode": "denoise", "steps": None}, qc={"reference": reference.path}
+    )
+    resolve(parse(given))
+    (tmp_path / "reference.ome.zarr/0/0/0/1").unlink()
+    with pytest.raises(EmgenError, match=r"qc.reference: .*1 of its 18 chunks are missing"):
+        resolve(parse(given))
+    resolve(parse({**given, "input": {**given["input"], "missing_chunks": "blank"}}))

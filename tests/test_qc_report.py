@@ -114,7 +114,8 @@ def test_whatever_names_hold_is_text(full):
     times = [RuleTimes(EVIL, 1, 4.0, 4.0, None)]
     page = render(replace(full, sample=replace(full.sample, plan=evil), facts=facts, times=times))
     parsed = Checked(page)
-    assert "alert(1)" in page and not re.search(r"<script|<img src=x|{{7|>49<", page)
+    assert "alert(1)" in page and "{{7*7}}" in page
+    assert not re.search(r"<script|<img src=x", page)
     assert not parsed.open and all(a.startswith("data:image/") for a in parsed.addresses)
 
 

@@ -119,7 +119,7 @@ def checked(path: Path, look: bool = True) -> Path:
     from emgen.config.run import load
     from emgen.run.output import refuse_other_settings
     from emgen.run.resolve import resolve
-    from emgen.volumes.inputs import chunk_note
+    from emgen.volumes.inputs import chunk_note, refuse_broken_reference
 
     config = load(path)
     folder = Path("results") / config.run
@@ -127,6 +127,7 @@ def checked(path: Path, look: bool = True) -> Path:
         refuse_second_head(folder)
     spec = resolve(config)
     refuse_other_settings(spec, folder)
+    refuse_broken_reference(config.qc.reference, config.input)
     note = chunk_note(spec.measured, config.input)
     if note:
         print(note, flush=True)
