@@ -4,14 +4,15 @@ import itertools
 
 import numpy as np
 import pytest
-from runs import measured, settings
+from runs import measured
 
+from emgen.config.input import Input
 from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.run.limits import refuse_absurd
-from emgen.run.resolve import resolve
 from emgen.volumes.grid import Grid
+from emgen.volumes.inputs import refuse_broken_reference
 from emgen.volumes.volume import Volume
 
 LARGE = (200_000, 100_000, 100_000)  # two petavoxels
@@ -91,11 +92,10 @@ def test_a_reference_with_missing_chunks_is_refused_like_an_input(tmp_path):
     for z, y, x in itertools.product((0, 4), (0, 16, 32), (0, 16, 32)):
         box = Box((z, y, x), (z + 4, y + 16, x + 16)).clip(whole.shape)
         reference.write(box, whole.read(box))
-    given = settings(
-        truth, restore={"mode": "denoise", "steps": None}, qc={"reference": reference.path}
-    )
-    resolve(parse(given))
+    strict = Input(volume=str(truth))
+    refuse_broken_reference(reference.path, strict)
+    refuse_broken_reference(None, strict)
     (tmp_path / "reference.ome.zarr/0/0/0/1").unlink()
     with pytest.raises(EmgenError, match=r"qc.reference: .*1 of its 18 chunks are missing"):
-        resolve(parse(given))
-    resolve(parse({**given, "input": {**given["input"], "missing_chunks": "blank"}}))
+        refuse_broken_reference(reference.path, strict)
+    refuse_broken_reference(reference.path, Input(volume=str(truth), missing_chunks="blank"))
