@@ -95,6 +95,32 @@ def test_the_page_is_whole_and_fetches_nothing(full_page):
     ]  # fmt: skip
 
 
+EVIL = "</title><script>alert(1)</script><img src=x onerror=alert(1)>'\"&{{7*7}}"
+
+
+def test_whatever_names_hold_is_text(full):
+    """Of the input, of networks, and of the machine: nothing of it becomes an element or an address."""
+    plan = full.sample.plan
+    settings = plan.config.input.model_copy(update={"volume": f"{EVIL}.ome.zarr"})
+    network = {"name": EVIL, "sha256": EVIL, "credits": [EVIL], "note": EVIL}
+    evil = replace(
+        plan,
+        config=plan.config.model_copy(update={"input": settings, "run": EVIL}),
+        prior=network,
+        estimator=network,
+        fingerprint=EVIL,
+        key=EVIL,
+    )
+    facts = {**FACTS, "platform": EVIL, "python": EVIL, "packages": {EVIL: EVIL}, "commit": EVIL}
+    facts["restore"] = {**FACTS["restore"], "devices": [EVIL]}
+    times = [RuleTimes(EVIL, 1, 4.0, 4.0, None)]
+    page = render(replace(full, sample=replace(full.sample, plan=evil), facts=facts, times=times))
+    parsed = Checked(page)
+    assert "alert(1)" in page and "{{7*7}}" in page
+    assert not re.search(r"<script|<img src=x", page)
+    assert not parsed.open and all(a.startswith("data:image/") for a in parsed.addresses)
+
+
 def test_the_same_findings_give_the_same_page(full, full_page):
     assert render(full) == full_page
 

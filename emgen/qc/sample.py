@@ -169,7 +169,9 @@ class Sample:
             qc,
             Volume.open(folder / "restored.ome.zarr"),
             open_input(plan.config.input),
-            Volume.open(qc.reference) if qc.reference else None,
+            Volume.open(qc.reference, missing=plan.config.input.missing_chunks)
+            if qc.reference
+            else None,
             tuple(tile.shift(part.start) for tile in spread(part.shape, qc.tile, qc.tiles)),
             Volume.open(folder / "uncertainty.ome.zarr") if several else None,
             Calibration.read(trial) if several and trial.exists() else None,
