@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emgen.cli import workflow
-from emgen.errors import EmgenError
+from emgen.errors import EmgenError, sayable
 
 if TYPE_CHECKING:
     from emgen.cli import Commands
@@ -105,7 +105,7 @@ def checked(path: Path, look: bool = True) -> str:
     refuse_broken_reference(config.qc.reference, config.input)
     note = chunk_note(spec.measured, config.input)
     if note:
-        print(note, flush=True)
+        print(sayable(note), flush=True)
     if look:
         _inspect(spec)
     return config.run
@@ -125,7 +125,7 @@ def _inspect(spec: RunSpec) -> None:
     found = inspect(spec.measured, spec.config)
     refuse(found)
     for finding in found.of("warn"):
-        print(f"Input: {finding.sentence} {finding.what_to_do}", flush=True)
+        print(sayable(f"Input: {finding.sentence} {finding.what_to_do}"), flush=True)
 
 
 def verdict(folder: Path) -> int:
