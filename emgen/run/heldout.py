@@ -176,8 +176,8 @@ def _by_the_other_model(plan: Plan) -> Plan:
 
 
 def _shows_something(place: Place, plan: Plan, measured: Measured) -> bool:
-    voxels = measured.read(_columns(place, min(place.sections) - 1, max(place.sections) + 2))
-    return bool(np.isfinite(voxels).all()) and not any(map(is_constant, voxels))
+    seen = plan.see(measured, _columns(place, min(place.sections) - 1, max(place.sections) + 2))
+    return seen.states is None and not any(map(is_constant, seen.voxels))
 
 
 def _columns(place: Place, first: int, stop: int) -> Box:

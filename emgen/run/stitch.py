@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.geometry import Box
-from emgen.physics.tissue import as_measured
+from emgen.physics.tissue import MEASURED, as_measured
+from emgen.run.output import TISSUE
 from emgen.run.plan import Plan
 from emgen.volumes.blocks import BlockStore
 from emgen.volumes.grid import Block, Grid
@@ -83,6 +84,8 @@ def write_cores(
 ) -> int:
     """Write the cores of a job's blocks into the output, and say how many voxels that was.
 
+    With the mean, what each voxel is goes into the volume `TISSUE` beside it, where a run has one.
+
     Args:
         plan: of the run.
         number: of the job.
@@ -96,6 +99,11 @@ def write_cores(
     """
     grid, volume = plan.grid, Volume.open(target, mode="r+")
     measured = open_input(plan.config.input)
+    kinds = (
+        Volume.open(target.with_name(TISSUE), mode="r+")
+        if plan.marks_tissue and field == "mean"
+        else None
+    )
     stores = {
         job: BlockStore.existing(blocks / f"{job}.zarr", plan.job_key(job))
         for job in grid.sources(number)
@@ -110,5 +118,10 @@ def write_cores(
     for index in grid.job(number):
         core = grid[index].core
         voxels = store(factor * blend(grid, core, read), volume.dtype)
-        volume.write(core, as_measured(voxels, plan.states(measured, core), field))
+        states = plan.states(measured, core)
+        volume.write(core, as_measured(voxels, states, field))
+        if kinds is not None:
+            kinds.write(
+                core, np.full(core.shape, MEASURED, np.uint8) if states is None else states[0]
+            )
     return sum(grid[index].core.size for index in grid.job(number))
