@@ -42,6 +42,8 @@ FITTED = {"psf": f"{RUN}/psf.json"} if SPEC.mode.fits_psf else {}
 
 
 rule psf:
+    input:
+        inspected=ancient(f"{RUN}/qc/inspect.json"),
     output:
         psf=f"{RUN}/psf.json",
     log:
@@ -72,10 +74,39 @@ rule psf:
         "../scripts/psf.py"
 
 
+# What is in the input: bad input ends the run here, before anything is restored.
+rule inspect:
+    output:
+        findings=f"{RUN}/qc/inspect.json",
+    log:
+        f"{RUN}/logs/inspect.log",
+    benchmark:
+        f"{RUN}/benchmarks/inspect.tsv"
+    localrule: True
+    conda:
+        "../envs/core.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        # no more than what is found depends on
+        settings=CONFIG.model_dump(
+            mode="json",
+            include={"run": True, "input": True, "restore": True},
+        ),
+        version=__version__,
+    message:
+        "Looking at the input"
+    script:
+        "../scripts/inspect.py"
+
+
 rule plan:
     input:
         **ADAPTED,
         **FITTED,
+        inspected=ancient(f"{RUN}/qc/inspect.json"),
     output:
         planned=f"{RUN}/planned.json",
     log:

@@ -51,6 +51,7 @@ WITHOUT_TORCH = (
     "physics.noise_model",
     "qc.metrics",
     "qc.report.page",
+    "run.inspection",
     "run.plan",
     "run.provenance",
     "run.resolve",
@@ -173,7 +174,7 @@ def test_a_rule_and_its_script_have_one_name(rule):
     text = rules()[rule]
     assert f'"../scripts/{rule}.py"' in text
     for directive in (
-        "params" if rule in ("adapt", "plan", "psf") else "input",
+        "params" if rule in ("adapt", "inspect", "plan", "psf") else "input",
         "output",
         "message",
         "log",

@@ -174,7 +174,8 @@ def test_what_snakemake_ends_with_is_a_fault_or_bad_words(folder, monkeypatch, e
 
 def test_a_job_that_fails_is_1(folder):
     grey = measured(folder, change=lambda voxels: np.full_like(voxels, 7))
-    done = emgen(folder, "run", write(folder, settings(grey)))
+    config = settings(grey, input={"accept": ["no-tissue"]})
+    done = emgen(folder, "run", write(folder, config))
     assert done.returncode == 1 and "grey value 7" in done.stderr
     assert "Traceback" not in done.stderr and "Verdict" not in done.stdout
 

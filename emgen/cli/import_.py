@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--voxel-size",
-        type=_voxel_size,
+        type=voxel_size,
         metavar="Z,Y,X",
         help="in nm; needed where the format has none",
     )
@@ -98,7 +98,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.target}: {what}, {len(volume.levels)} levels")
 
 
-def _voxel_size(text: str) -> VoxelSize:
+def voxel_size(text: str) -> VoxelSize:
+    """The value of `--voxel-size`."""
     try:
         return VoxelSize.parse(text)
     except ValueError as error:

@@ -17,6 +17,7 @@ from emgen.errors import EmgenError
 
 if TYPE_CHECKING:
     from emgen.cli import Commands
+    from emgen.run.resolve import RunSpec
 
 OK, FAULT, BAD_SETTINGS, FAILED_VERDICT = 0, 1, 2, 3
 # options of Snakemake that start no job: there is no result to judge after them
@@ -73,18 +74,22 @@ def restore(settings: Path, options: Sequence[str]) -> int:
     if not place.is_dir():
         raise EmgenError(f"--directory: expected a folder; there is none at {place}")
     with chdir(place):
-        name = checked(settings)
+        name = checked(settings, look=not workflow.is_given(options, *LOOKS))
     code = workflow.run(words, place)
     if code:
         return BAD_SETTINGS if code == BAD_SETTINGS else FAULT
     return OK if workflow.is_given(options, *LOOKS) else verdict(place / "results" / name)
 
 
-def checked(path: Path) -> str:
+def checked(path: Path, look: bool = True) -> str:
     """The name of the run whose settings are in this file, after everything that can be known before any work.
 
     The file is read as plain values (`emgen.config.plain`). Snakemake would go on to run the code that a file with the
     key `__use_yte__` may hold; such a file is refused.
+
+    Args:
+        path: YAML file.
+        look: whether to look at the input's voxels as well.
 
     Raises:
         EmgenError: the file, the settings or the input cannot be used, or the run has a result made otherwise.
@@ -100,7 +105,26 @@ def checked(path: Path) -> str:
     note = chunk_note(spec.measured, config.input)
     if note:
         print(note, flush=True)
+    if look:
+        _inspect(spec)
     return config.run
+
+
+def _inspect(spec: RunSpec) -> None:
+    """Refuse input that a look at its voxels speaks against, and print what is worth a warning."""
+    from emgen.run.inspection import asked, inspect, refuse
+    from emgen.run.inspection.finding import Inspection
+
+    before = Path("results") / spec.config.run / "qc" / "inspect.json"
+    try:
+        if Inspection.read(before).asked == asked(spec.config):
+            return  # of an earlier start of this run
+    except EmgenError:
+        pass  # there is none, or one of another version
+    found = inspect(spec.measured, spec.config)
+    refuse(found)
+    for finding in found.of("warn"):
+        print(f"Input: {finding.sentence} {finding.what_to_do}", flush=True)
 
 
 def verdict(folder: Path) -> int:

@@ -9,6 +9,8 @@ from pydantic import Field
 from emgen.config.settings import Settings
 
 Nanometres = Annotated[float, Field(gt=0)]
+Refusal = Literal["no-tissue", "nothing-to-restore", "swapped-axes"]
+"""Findings of the inspection with which nothing is restored."""
 
 
 class Input(Settings):
@@ -75,3 +77,12 @@ class Input(Settings):
             ),
         ),
     ] = 32
+    accept: Annotated[
+        tuple[Refusal, ...],
+        Field(
+            description=(
+                "Findings of the inspection that refuse the input and that you know to be right: they become warnings. no-tissue, "
+                "nothing-to-restore, swapped-axes."
+            )
+        ),
+    ] = ()

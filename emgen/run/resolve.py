@@ -87,6 +87,7 @@ class RunSpec:
         if self.config.restore.psf.kernel:
             kernel = json.dumps(self.mode.psf)
             restore["psf"] = hashlib.sha256(kernel.encode()).hexdigest()
+        del config["input"]["accept"]
         return {
             "input": config["input"],
             "restore": restore,
@@ -106,7 +107,7 @@ class RunSpec:
         if not restore.adapt.steps:
             return None
         identity = [
-            self.config.input.model_dump(),
+            self.config.input.model_dump(exclude={"accept"}),
             [*measured.shape, *measured.voxel, measured.dtype.str],
             restore.model_copy(update={"noise": self.mode.noise_setting}).model_dump(
                 include={"adapt", "noise", "seed"}

@@ -70,6 +70,11 @@ class Volume:
         return np.dtype(self.array.dtype)
 
     @property
+    def chunk(self) -> Zyx:
+        """Voxels that are decoded as a whole."""
+        return self._of(self.array.chunks)
+
+    @property
     def write_unit(self) -> Zyx:
         """The write unit in voxels: the shard, or the chunk of an array without shards."""
         return self._of(self.array.shards or self.array.chunks)
