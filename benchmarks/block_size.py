@@ -47,8 +47,8 @@ def restored(folder: Path, block: int, prior: str) -> np.ndarray:
     spec = resolve(config)
     plan, run = make(spec), folder / str(block)
     output = create_output(plan, spec, run / "restored.ome.zarr")
-    restore_job(plan, 0, run / "blocks/0.zarr", "cpu", 2, lambda text: None)
-    write_cores(plan, 0, run / "blocks", "mean", run / "restored.ome.zarr")
+    restore_job(plan, 0, run, "cpu", 2, lambda text: None)
+    write_cores(plan, 0, run, "mean")
     return output.read(Box.whole(plan.shape)).astype(int)
 
 

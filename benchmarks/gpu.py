@@ -164,7 +164,7 @@ def job(side: int, device: str, folder: Path) -> dict[str, Any]:
     plan, ends = make(resolve(parse(config))), []
     begun = time.perf_counter()
     facts = restore_job(
-        plan, 0, folder / "0.zarr", device, 1, lambda text: ends.append(time.perf_counter())
+        plan, 0, folder / "run", device, 1, lambda text: ends.append(time.perf_counter())
     )
     half = len(ends) // 2
     rate = (len(ends) - 1 - half) * block**3 / (ends[-1] - ends[half]) if half else None

@@ -5,6 +5,7 @@
 # plan nobody knows what the blocks were made from. Rules wait for a mark beside it, planned.json, which is `ancient`:
 # the plan is written again for another division into jobs, and nothing is restored again for that. Settings that
 # change voxels never reach it (refuse_other_settings).
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -13,10 +14,20 @@ from emgen import __version__
 from emgen.config.plain import read as read_plain
 from emgen.config.run import parse as parse_settings
 from emgen.errors import EmgenError
-from emgen.run.mend import mend
+from emgen.run.mend import damage, mend
 from emgen.run.output import refuse_other_settings
 from emgen.run.resolve import resolve
 from emgen.volumes.pyramid import factors
+
+
+def say_damaged(found):
+    """What a start found damaged, on the terminal."""
+    shown = found[:10] + ([f"... and {len(found) - 10} more"] if found[10:] else [])
+    for line in shown:
+        print(f"emgen: {line}", file=sys.stderr)
+    if found:
+        print("emgen: what is damaged is made anew, and nothing else", file=sys.stderr)
+
 
 if "recipe" in config:
     raise WorkflowError(
@@ -43,8 +54,7 @@ try:
         # in a module of another workflow, Snakemake puts the `prefix:` before every path of a rule, and of no other
         FOLDER = Path(workflow.modifier.path_modifier.replace_prefix(RUN))
         refuse_other_settings(SPEC, FOLDER)
-        if not workflow.dryrun:
-            mend(SPEC, FOLDER)
+        say_damaged(damage(SPEC, FOLDER) if workflow.dryrun else mend(SPEC, FOLDER))
 except EmgenError as error:
     raise WorkflowError(str(error)) from None
 

@@ -1,18 +1,19 @@
-"""Fill one level of the output's pyramid from the level before it."""
+"""Fill one level of the output's pyramid from the level before it, as far as an earlier start did not."""
 
 import json
 from pathlib import Path
 
 from emgen.run.lease import working_alone
+from emgen.run.plan import Plan
+from emgen.run.results import Results
 from emgen.volumes.pyramid import build
 
 with working_alone(snakemake.log[0], snakemake.output.facts):
     run, level = Path(snakemake.input.plan).parent, int(snakemake.wildcards.level)
-    volumes = [
-        path for name in ("restored", "uncertainty") if (path := run / f"{name}.ome.zarr").exists()
-    ]
-    for path in volumes:
-        build(str(path), level, snakemake.threads)
-    Path(snakemake.output.facts).write_text(
-        json.dumps({"level": level, "volumes": len(volumes)}) + "\n"
-    )
+    plan = Plan.of(run)
+    results = Results(plan, run)
+    for path in results.volumes:
+        written = build(path, level, results.ledgers, snakemake.threads)
+        print(f"{path}, level {level}: {written} write units written")
+    facts = {"key": plan.key, "level": level, "volumes": len(results.volumes)}
+    Path(snakemake.output.facts).write_text(json.dumps(facts) + "\n")

@@ -1,4 +1,4 @@
-"""Restore the blocks of one job into its block store."""
+"""Restore the blocks of one job, as far as an earlier start did not."""
 
 import json
 import os
@@ -23,7 +23,7 @@ with working_alone(snakemake.log[0], snakemake.output.facts), claimed_device() a
     facts = restore_job(
         plan,
         int(snakemake.wildcards.job),
-        Path(snakemake.output.facts).with_suffix(".zarr"),
+        Path(snakemake.input.plan).parent,
         device,
         snakemake.threads,
         log,

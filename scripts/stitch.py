@@ -11,12 +11,11 @@ from emgen.run.stitch import write_cores
 with working_alone(snakemake.log[0], snakemake.output.facts):
     run = Path(snakemake.input.plan).parent
     plan, number = Plan.of(run), int(snakemake.wildcards.job)
-    voxels = write_cores(plan, number, run / "blocks", "mean", run / "restored.ome.zarr")
+    blocks = plan.grid.job(number)
+    facts = {"key": plan.key, "first": blocks.start, "stop": blocks.stop}
+    facts["voxels"] = write_cores(plan, number, run, "mean")
     if plan.several_samples:
         tried = snakemake.input.get("calibration")
         factor = Calibration.read(tried).factor if tried else None
-        target = run / "uncertainty.ome.zarr"
-        write_cores(plan, number, run / "blocks", "std", target, factor or 1.0)
-    Path(snakemake.output.facts).write_text(
-        json.dumps({"key": plan.key, "voxels": voxels}, indent=2) + "\n"
-    )
+        write_cores(plan, number, run, "std", factor or 1.0)
+    Path(snakemake.output.facts).write_text(json.dumps(facts, indent=2) + "\n")

@@ -125,24 +125,39 @@ def n5(folder: Path) -> Path:
     return foreign.n5(folder / "a.n5", tissue())
 
 
-def precomputed(folder: Path) -> Path:
-    import tensorstore
+def precomputed(**scale: Any) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        import tensorstore
 
-    folder.mkdir(parents=True)
-    data = tissue().transpose(2, 1, 0)[..., None]
-    spec = {
-        "driver": "neuroglancer_precomputed",
-        "kvstore": {"driver": "file", "path": str(folder / "a.precomputed")},
-        "multiscale_metadata": {"type": "image", "data_type": "uint8", "num_channels": 1},
-        "scale_metadata": {
-            "size": data.shape[:3],
-            "resolution": [5, 5, 40],
-            "encoding": "raw",
-            "chunk_size": [12, 10, 3],
-        },
-    }
-    tensorstore.open(spec, create=True).result().write(data).result()
-    return folder / "a.precomputed"
+        folder.mkdir(parents=True)
+        data = tissue().transpose(2, 1, 0)[..., None]
+        spec = {
+            "driver": "neuroglancer_precomputed",
+            "kvstore": {"driver": "file", "path": str(folder / "a.precomputed")},
+            "multiscale_metadata": {"type": "image", "data_type": "uint8", "num_channels": 1},
+            "scale_metadata": {
+                "size": data.shape[:3],
+                "resolution": [5, 5, 40],
+                "encoding": "raw",
+                "chunk_size": [12, 10, 3],
+                **scale,
+            },
+        }
+        tensorstore.open(spec, create=True).result().write(data).result()
+        return folder / "a.precomputed"
+
+    return make
+
+
+SHARDED = {
+    "@type": "neuroglancer_uint64_sharded_v1",
+    "preshift_bits": 1,
+    "minishard_bits": 1,
+    "shard_bits": 1,
+    "hash": "identity",
+    "minishard_index_encoding": "gzip",
+    "data_encoding": "gzip",
+}
 
 
 def settings(folder: Path) -> Path:
@@ -280,7 +295,9 @@ BASES = {
     "mrc": Base("convert_format", mrc),
     "hdf5": Base("convert_format", hdf5),
     "n5": Base("convert_format", n5),
-    "precomputed": Base("convert_format", precomputed),
+    "precomputed": Base("convert_format", precomputed()),
+    "shards": Base("convert_format", precomputed(sharding=SHARDED)),
+    "jpeg": Base("convert_format", precomputed(encoding="jpeg")),
     "settings": Base("settings", settings),
     "weights": Base("weights", weights, alone=False),
     "pickle": Base("checkpoint", checkpoint(".pt")),

@@ -63,9 +63,9 @@ def restore(folder: Path, config: dict, workers: int = 1) -> tuple[Plan, np.ndar
     plan = make(found)
     create_output(plan, found, folder / "restored.ome.zarr")
     for job in range(plan.grid.jobs):
-        restore_job(plan, job, folder / "blocks" / f"{job}.zarr", "cpu", workers, lambda text: None)
+        restore_job(plan, job, folder, "cpu", workers, lambda text: None)
     for job in range(plan.grid.jobs):
-        write_cores(plan, job, folder / "blocks", "mean", folder / "restored.ome.zarr")
+        write_cores(plan, job, folder, "mean")
     return plan, read(folder)
 
 

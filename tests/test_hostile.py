@@ -10,7 +10,7 @@ from runs import ROOT, environment
 
 from emgen.errors import LONGEST
 
-EACH = 25
+EACH = 23
 LEAST = 600
 # of these, a file that is cut short may still say something else that is right, and nobody knows of a last section
 TEXTS = ("settings", "recipe", "plan", "sections")

@@ -3,16 +3,21 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from runs import CORNER, ROOT, measured, restore, settings
 
 from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box
-from emgen.run.job import open_results, restore_job
+from emgen.run.failures import Failures
+from emgen.run.job import restore_job
 from emgen.run.plan import make
 from emgen.run.resolve import concurrent_blocks, resolve
 from emgen.run.restore import Restorer
-from emgen.volumes.blocks import BlockStore
+from emgen.run.results import Results
+from emgen.volumes.blocks import BlockStores
+from emgen.volumes.ledger import Entry
 from emgen.volumes.volume import Volume
 
 
@@ -51,35 +56,122 @@ def test_any_division_gives_the_same_voxels(volume, result, tmp_path, per_job, w
     assert (voxels == result[1]).all()
 
 
+def counted(monkeypatch) -> list[Box]:
+    """The outer boxes that are restored from now on."""
+    block, boxes = Restorer.block, []
+
+    def noted(self, outer, *more):
+        boxes.append(outer)
+        return block(self, outer, *more)
+
+    monkeypatch.setattr(Restorer, "block", noted)
+    return boxes
+
+
+def job(plan, folder, number=0):
+    return restore_job(plan, number, folder, "cpu", 1, lambda text: None)
+
+
+def voxels_of(plan, folder, index):
+    stores = Results(plan, folder).blocks
+    return stores.read("mean", index, Box.whole(plan.grid[index].outer.shape))
+
+
 def test_a_restart_does_only_what_is_missing_and_its_voxels_are_those_of_an_unbroken_job(
-    volume, result, tmp_path, monkeypatch
+    result, tmp_path, monkeypatch
 ):
-    plan, measured_volume = result[0], Volume.open(volume)
-
-    def job(name):
-        return restore_job(plan, 0, tmp_path / name, "cpu", 1, lambda text: None)
-
-    job("unbroken.zarr")
-    broken, outer = open_results(plan, 0, tmp_path / "broken.zarr"), plan.grid[1].outer
-    restorer = Restorer(plan)
-    broken.write(1, restorer.block(outer, restorer.fetch(outer, measured_volume)))
-    block, restored = Restorer.block, []
-    monkeypatch.setattr(
-        Restorer,
-        "block",
-        lambda self, outer, *more: restored.append(outer) or block(self, outer, *more),
-    )
-    facts = job("broken.zarr")
+    plan = result[0]
+    job(plan, tmp_path / "unbroken")
+    job(plan, tmp_path / "broken")
+    for index in (0, 2, 3):
+        Results(plan, tmp_path / "broken").blocks.files(index)["mean"].unlink()
+    boxes = counted(monkeypatch)
+    facts = job(plan, tmp_path / "broken")
     assert (facts["blocks"], facts["found"]) == (4, 1)
-    assert outer not in restored and len(restored) == 3
-    unbroken, broken = (
-        open_results(plan, 0, tmp_path / f"{n}.zarr") for n in ("unbroken", "broken")
-    )
-    for place, index in enumerate(plan.grid.job(0)):
-        box = Box.whole(plan.grid[index].outer.shape)
+    assert set(boxes) == {plan.grid[index].outer for index in (0, 2, 3)} and len(boxes) == 3
+    for index in plan.grid.job(0):
         np.testing.assert_array_equal(
-            broken.read("mean", place, box), unbroken.read("mean", place, box)
+            *(voxels_of(plan, tmp_path / name, index) for name in ("broken", "unbroken"))
         )
+
+
+def test_another_division_into_jobs_keeps_what_is_done(result, volume, tmp_path, monkeypatch):
+    plans = [
+        make(resolve(parse(settings(volume, grid={"blocks_per_job": per_job}))))
+        for per_job in (4, 9, 5)
+    ]
+    assert len({plan.key for plan in plans}) == 1
+    job(plans[0], tmp_path, 1)
+    boxes = counted(monkeypatch)
+    assert job(plans[1], tmp_path, 0)["found"] == 4
+    assert set(boxes) == {plans[1].grid[index].outer for index in (0, 1, 2, 3, 8)}
+    boxes.clear()
+    assert job(plans[2], tmp_path, 1)["found"] == 4
+    assert boxes == [plans[2].grid[9].outer]
+
+
+def failing(monkeypatch, plan, indices, words="the input is damaged there"):
+    """Blocks that cannot be restored from now on."""
+    fetch, outers = Restorer.fetch, [plan.grid[index].outer for index in indices]
+
+    def fetched(self, outer, measured):
+        if outer in outers:
+            raise EmgenError(words)
+        return fetch(self, outer, measured)
+
+    monkeypatch.setattr(Restorer, "fetch", fetched)
+
+
+def test_a_block_that_fails_is_noted_and_the_others_go_on(result, tmp_path, monkeypatch):
+    plan = result[0]
+    with monkeypatch.context() as patch:
+        failing(patch, plan, [1])
+        with pytest.raises(
+            EmgenError, match=r"^1 of 4 blocks could not .* the others are"
+        ) as error:
+            job(plan, tmp_path)
+    core = plan.grid[1].core
+    assert f"block 1 (voxels {core.start} to {core.stop})" in str(error.value)
+    assert "the input is damaged there. Start again" in str(error.value)
+    entries = Results(plan, tmp_path).ledgers.blocks.read()
+    assert [entry.state for entry in entries.values()] == ["done", "failed", "done", "done"]
+    assert entries[1].reason == "the input is damaged there"
+    boxes = counted(monkeypatch)
+    assert job(plan, tmp_path)["found"] == 3
+    assert boxes == [plan.grid[1].outer]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd"), MemoryError(), ZeroDivisionError("x\ny")])
+def test_an_error_that_nobody_foresaw_is_of_its_block_too(result, tmp_path, monkeypatch, error):
+    plan, lines = result[0], []
+
+    def broken(self, outer, measured):
+        raise error
+
+    monkeypatch.setattr(Restorer, "block", broken)
+    with pytest.raises(EmgenError, match=f"The first: {type(error).__name__}: "):
+        restore_job(plan, 4, tmp_path, "cpu", 1, lines.append)
+    assert any("Traceback" in line for line in lines)
+
+
+def test_a_job_stops_where_too_many_blocks_fail(result, tmp_path, monkeypatch):
+    plan = dataclasses.replace(result[0])
+    failing(monkeypatch, plan, range(18))
+    with pytest.raises(EmgenError, match=r"^3 of 4 blocks could not be restored, the job stopped"):
+        job(plan, tmp_path)
+
+
+@given(st.integers(1, 200), st.data())
+def test_a_job_stops_at_a_share_of_failures_and_never_below_three(result, blocks, data):
+    failures = Failures(result[0], range(blocks))
+    for number in range(blocks):
+        failed = data.draw(st.booleans())
+        failures.add(Entry(0, "failed" if failed else "done"))
+        bad = len(failures.failed)
+        stops = bad >= 3 and (bad == number + 1 or bad / blocks > 0.1)
+        assert failures.too_many == stops
+        if stops:
+            return
 
 
 def test_another_seed_gives_another_sample(volume, result, tmp_path):
@@ -168,10 +260,7 @@ def test_empty_blocks_never_reach_the_network(tmp_path, monkeypatch):
 
     volume = measured(tmp_path, Box((0, 0, 0), (2, 16, 160)), change=half)
     plan = make(resolve(parse(settings(volume, restore={"steps": 1}))))
-    facts = [
-        restore_job(plan, job, tmp_path / f"{job}.zarr", "cpu", 1, lambda text: None)
-        for job in range(plan.grid.jobs)
-    ]
+    facts = [job(plan, tmp_path, number) for number in range(plan.grid.jobs)]
     assert sum(f["empty"] for f in facts) > sum(f["blocks"] for f in facts) / 2
 
 
@@ -243,21 +332,20 @@ def test_version_0_4_in_and_out_gives_the_same_voxels(volume, result, tmp_path):
 
 
 def test_a_block_that_cannot_be_written_ends_the_job_and_the_others_stay(
-    volume, tmp_path, monkeypatch
+    result, tmp_path, monkeypatch
 ):
-    plan = make(resolve(parse(settings(volume, restore={"steps": 1}))))
-    write = BlockStore.write
+    plan, write = result[0], BlockStores.write
 
-    def full(store, place, fields):
-        if place == 1:
+    def full(stores, index, fields):
+        if index == 1:
             raise OSError(28, "No space left on device")
-        write(store, place, fields)
+        return write(stores, index, fields)
 
-    monkeypatch.setattr(BlockStore, "write", full)
-    with pytest.raises(OSError, match="No space left"):
-        restore_job(plan, 0, tmp_path / "0.zarr", "cpu", 1, lambda text: None)
-    monkeypatch.setattr(BlockStore, "write", write)
-    facts = restore_job(plan, 0, tmp_path / "0.zarr", "cpu", 1, lambda text: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockStores, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            job(plan, tmp_path)
+    facts = job(plan, tmp_path)
     assert 1 <= facts["found"] < facts["blocks"] == 4
 
 

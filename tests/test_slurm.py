@@ -16,6 +16,9 @@ import yaml
 from runs import ROOT, environment, read, snakemake
 from slurm.cluster import Job, cluster, jobs, missing
 
+from emgen.run.plan import Plan
+from emgen.run.results import Results
+
 LIMIT = 900  # seconds
 
 pytestmark = [
@@ -96,12 +99,9 @@ def kill_one_restore(folder: Path, run: Path, process: subprocess.Popen[bytes]) 
                 next(word for word in words if word.startswith("SLURM_JOB_ID=")).split("=")[1]
             )
             comment = next(job.comment for job in jobs() if job.number == number)
-            store = run / "blocks" / f"{comment.removeprefix('rule_restore_wildcards_')}.zarr"
-            if any(
-                path.is_file()
-                for path in store.glob("mean/c/**/*")
-                if not path.name.endswith(".partial")
-            ):
+            plan = Plan.of(run)
+            blocks = plan.grid.job(int(comment.removeprefix("rule_restore_wildcards_")))
+            if Results(plan, run).ledgers.blocks.read(blocks):
                 os.kill(int(victim.name), signal.SIGKILL)
                 return number
         time.sleep(0.1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,12 @@ def test_other_settings_are_refused_and_nothing_is_overwritten(volume, finished)
     assert (read(folder / "results/small") == before).all()
 
 
+def done_blocks(run) -> list[int]:
+    """Numbers of the blocks that the first two jobs have done."""
+    lines = [path.read_bytes() for path in (run / "ledger/blocks").glob("*.jsonl")]
+    return [json.loads(line)["unit"] for text in lines for line in text.split(b"\n")[:-1]]
+
+
 def test_a_run_killed_in_the_middle_goes_on_and_gives_the_same_voxels(volume, finished, tmp_path):
     config = settings(volume, grid={"blocks_per_job": 9})
     run = tmp_path / "results/small"
@@ -112,15 +119,16 @@ def test_a_run_killed_in_the_middle_goes_on_and_gives_the_same_voxels(volume, fi
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    blocks = run / "blocks/0.zarr/mean/c"
+    blocks = run / "blocks/0-999.zarr/mean"
     for _ in range(3000):
-        if blocks.exists() and len(list(blocks.iterdir())) >= 2:
+        if len(done_blocks(run)) >= 2:
             break
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert len(list(blocks.iterdir())) < 9 and not (run / "blocks/0.json").exists()
-    kept = {path: path.stat().st_mtime_ns for path in blocks.rglob("0") if path.is_file()}
+    done = done_blocks(run)
+    assert len(done) < 9 and not (run / "blocks/0.json").exists()
+    kept = {path: path.stat().st_mtime_ns for index in done for path in blocks.glob(f"c.{index}.*")}
     subprocess.run(
         command(tmp_path, config, "--unlock"), env=environment(), check=True, capture_output=True
     )
@@ -129,6 +137,33 @@ def test_a_run_killed_in_the_middle_goes_on_and_gives_the_same_voxels(volume, fi
     assert json.loads((run / "blocks/0.json").read_text())["found"] >= 2
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
     assert (read(run) == read(finished[0] / "results/small")).all()
+
+
+@pytest.mark.slow
+def test_what_was_damaged_is_made_again_and_nothing_else(finished, tmp_path):
+    folder, target = tmp_path / "run", "results/small/restored.json"
+    shutil.copytree(finished[0], folder, symlinks=True)
+    run, config = folder / "results/small", finished[1]
+    block = run / "blocks/0-999.zarr/mean/c.5.0.0.0"
+    shard = next(
+        path for path in sorted((run / "restored.ome.zarr/0/c").rglob("*")) if path.is_file()
+    )
+    block.write_bytes(block.read_bytes()[:-1] + b"x")
+    shard.write_bytes(b"")
+    (run / "stitch/2.json").write_text("{")
+    (run / "restored.ome.zarr/0/zarr.json").write_text("{")
+    kept = {n: (run / f"blocks/{n}.json").read_text() for n in (0, 2, 3, 4)}
+    dry = snakemake(folder, config, target, "--dry-run")
+    done = snakemake(folder, config, target)
+    assert done.returncode == 0, done.stderr
+    for said in (dry.stderr, done.stderr):
+        assert f"{block.relative_to(folder)} holds other bytes than were written" in said
+        assert f"{shard.relative_to(folder)} has 0 bytes instead of" in said
+    assert (read(run) == read(finished[0] / "results/small")).all()
+    assert json.loads((run / "blocks/1.json").read_text())["found"] == 3
+    assert kept == {n: (run / f"blocks/{n}.json").read_text() for n in kept}
+    again = snakemake(folder, config, target)
+    assert again.returncode == 0 and "Nothing to be done" in again.stderr
 
 
 def test_other_cores_give_the_same_voxels(volume, finished, tmp_path):

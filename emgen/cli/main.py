@@ -2,7 +2,8 @@
 
 Exit codes of every command: 0 done, 1 a fault of emgen's own, 2 an error that the user can mend, 130 interrupted, 143
 terminated.
-`emgen run` and `emgen demo` have two more: 1 stopped by a fault, 3 done with the verdict `fail`.
+`emgen run` and `emgen demo` have two more: 1 stopped by a fault, 3 done with the verdict `fail`; `emgen verify` ends
+with 1 where it found damage.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any, NoReturn
 
 from emgen import __version__
 from emgen.addresses import redacted
-from emgen.cli import convert, demo, import_, inspect, run, train
+from emgen.cli import convert, demo, import_, inspect, run, train, verify
 from emgen.errors import EmgenError
 
-COMMANDS = (run, demo, inspect, import_, train, convert)
+COMMANDS = (run, demo, inspect, verify, import_, train, convert)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

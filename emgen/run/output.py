@@ -118,8 +118,12 @@ def refuse_other_settings(spec: RunSpec, run: Path) -> None:
         EmgenError: the run has a result made with other settings, from other input or by another version of emgen, a
             volume that no run made, or too little disk is free.
     """
+    # here, because it makes an output to compare with
+    from emgen.run.metadata import damaged_metadata
+
     plan, output = stored_plan(run), run / "restored.ome.zarr"
-    made = made_from(output) if output.exists() else None
+    mendable = plan is not None and damaged_metadata(plan, spec, run)
+    made = made_from(output) if output.exists() and not mendable else None
     if plan is None and made is None:
         refuse_full_disk(spec, run)
         return

@@ -141,11 +141,6 @@ class Plan:
         """Output sections beyond the last measured one, which nothing on the far side supports."""
         return self.mode.extrapolated(self.missing)
 
-    def job_key(self, number: int) -> str:
-        """Resume key of a job's block store: the plan's and the blocks in it."""
-        blocks = self.grid.job(number)
-        return f"{self.key} blocks {blocks.start} to {blocks.stop}"
-
     def aligned(self, outer: Box) -> Box:
         """The outer box of a block, its start rounded down to a multiple of the networks' stride.
 

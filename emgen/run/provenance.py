@@ -18,6 +18,8 @@ from typing import Any
 from emgen import __version__
 from emgen.config.qc import Qc
 from emgen.run.plan import Plan
+from emgen.run.results import Results
+from emgen.volumes.ledger import digest
 
 PACKAGES = (
     "snakemake",
@@ -157,10 +159,19 @@ def write(plan: Plan, jobs: dict[str, Any], run: Path, qc: Qc) -> None:
             "standard deviation over samples in grey values, OME-Zarr"
         )
     facts = run_facts(plan, jobs, qc)
+    facts["output"]["checksums"] = checksums(Results(plan, run))
     text = json.dumps(crate(facts, results), indent=2) + "\n"
     (run / "provenance" / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
     for folder in (run, run / "provenance"):
         (folder / "ro-crate-metadata.json").write_text(text)
+
+
+def checksums(results: Results) -> dict[str, str]:
+    """Of each output, a digest of the CRC-32C of all files of its finest level, by number of their write unit."""
+    return {
+        path.name: digest([e.checksums for e in results.ledgers.level(path, 0).read().values()])
+        for path in results.volumes
+    }
 
 
 def _installed(name: str) -> bool:

@@ -12,21 +12,26 @@ once. Nothing is ever added into shared voxels.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.physics.tissue import as_measured
 from emgen.run.plan import Plan
-from emgen.volumes.blocks import BlockStore
+from emgen.run.results import Results
 from emgen.volumes.grid import Block, Grid
 from emgen.volumes.inputs import open_input
 from emgen.volumes.intensity import store
+from emgen.volumes.ledger import Entry, digest
 from emgen.volumes.volume import Volume
+from emgen.volumes.write_units import WriteUnits
 
 Read = Callable[[Block, Box], npt.NDArray[Any]]
 """Result of a block inside a box (both in voxels of the output), shape `box.shape`."""
@@ -78,37 +83,87 @@ def blend(grid: Grid, box: Box, read: Read) -> npt.NDArray[np.float64]:
     return total / weights
 
 
-def write_cores(
-    plan: Plan, number: int, blocks: Path, field: str, target: Path, factor: float = 1.0
-) -> int:
+def write_cores(plan: Plan, number: int, run: Path, field: str, factor: float = 1.0) -> int:
     """Write the cores of a job's blocks into the output, and say how many voxels that was.
+
+    A core that was written from the same results stays as it is.
 
     Args:
         plan: of the run.
         number: of the job.
-        blocks: folder of the block stores.
+        run: the run's folder.
         field: "mean" or "std".
-        target: the output volume; cores are whole write units of it.
         factor: that every voxel is multiplied by.
 
     Raises:
-        EmgenError: a block has no result, or its store was made for another plan.
+        EmgenError: a block has no result or a damaged one, or what it adds up to is no number.
     """
-    grid, volume = plan.grid, Volume.open(target, mode="r+")
-    measured = open_input(plan.config.input)
-    stores = {
-        job: BlockStore.existing(blocks / f"{job}.zarr", plan.job_key(job))
-        for job in grid.sources(number)
-    }
+    results, grid = Results(plan, run), plan.grid
+    target, measured = results.volume(field), open_input(plan.config.input)
+    units = WriteUnits(Volume.open(target, mode="r+"))
+    cores = [grid[index].core for index in grid.job(number)]
+    owned = {core: units.touching(core) for core in cores}
+    book = results.ledgers.level(target, 0).open([n for each in owned.values() for n in each])
+    sources = _Sources.of(results, field, cores)
+    for core, numbers in owned.items():
+        made_of = digest(factor, sources.checksums(core))
+        if all(units.is_made(n, book.entries.get(n), made_of) for n in numbers):
+            continue
+        begun = time.monotonic()
+        grey = factor * blend(grid, core, sources.read)
+        if not np.isfinite(grey).all():
+            raise EmgenError(
+                f"{target.name}: blended voxels from {core.start} to {core.stop} are NaN or infinite; "
+                f"their blocks were multiplied by {factor:g}"
+            )
+        voxels = as_measured(store(grey, units.volume.dtype), plan.states(measured, core), field)
+        book.add(*units.write(core, voxels, made_of, round(time.monotonic() - begun, 3)))
+    return sum(core.size for core in cores)
 
-    def read(block: Block, box: Box) -> npt.NDArray[Any]:
-        job = grid.job_of(block.index)
-        return stores[job].read(
-            field, block.index - grid.job(job).start, box.relative_to(block.outer)
-        )
 
-    for index in grid.job(number):
-        core = grid[index].core
-        voxels = store(factor * blend(grid, core, read), volume.dtype)
-        volume.write(core, as_measured(voxels, plan.states(measured, core), field))
-    return sum(grid[index].core.size for index in grid.job(number))
+@dataclass(frozen=True)
+class _Sources:
+    """The blocks that a stitch job reads, each looked at once before it is used.
+
+    Attributes:
+        results: of the run.
+        field: that is read.
+        entries: what the ledger says of each block.
+        sound: numbers of the blocks whose checksums were found right.
+    """
+
+    results: Results
+    field: str
+    entries: dict[int, Entry]
+    sound: set[int]
+
+    @classmethod
+    def of(cls, results: Results, field: str, cores: list[Box]) -> _Sources:
+        grid = results.plan.grid
+        wanted = {block.index for core in cores for block in grid.touching(core)}
+        entries = results.ledgers.blocks.read(wanted)
+        for index in sorted(wanted):
+            if index not in entries or not entries[index].finished:
+                outer = grid[index].outer
+                raise EmgenError(
+                    f"block {index} (voxels {outer.start} to {outer.stop}) has no result in "
+                    f"{results.blocks.store(index)}, or a damaged one; start again: it is restored first"
+                )
+        return cls(results, field, entries, set())
+
+    def checksums(self, core: Box) -> list[tuple[int, int | None]]:
+        """Number and checksum of every block that a core is blended from."""
+        at = self.results.fields.index(self.field)
+        touching = self.results.plan.grid.touching(core)
+        return [(block.index, self.entries[block.index].checksums[at]) for block in touching]
+
+    def read(self, block: Block, box: Box) -> npt.NDArray[Any]:
+        """As `Read`."""
+        stores, index = self.results.blocks, block.index
+        if index not in self.sound:
+            stores.prepare(index)
+            if damage := stores.damage(index, self.entries[index].files, thorough=True):
+                self.results.ledgers.blocks.mark({index: damage}, by="stitch")
+                raise EmgenError(f"{damage}; start again: block {index} is restored anew first")
+            self.sound.add(index)
+        return stores.read(self.field, index, box.relative_to(block.outer))

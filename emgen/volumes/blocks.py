@@ -1,143 +1,157 @@
-"""Results of a restore job on disk, until they are stitched: one Zarr chunk for every block and field.
+"""Results of blocks on disk, until they are stitched: one Zarr chunk for every block and field.
 
-blocks/3.zarr/mean/c/<block of the job>/0/0/0      a chunk is written whole or not at all
-blocks/3.zarr/std/c/<block of the job>/0/0/0       only with more than one sample
+blocks/0-999.zarr/mean/c.17.0.0.0       block 17; a chunk is written whole or not at all
+blocks/0-999.zarr/std/c.17.0.0.0        only with more than one sample
+
+A store holds a fixed range of blocks, whichever jobs do them: they may be shared out otherwise at the next start. Which
+blocks are done is written in the run's ledger, not here.
 """
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
+from zarr.storage import MemoryStore
 
 from emgen.errors import EmgenError
-from emgen.geometry import Box, Zyx, zyx
+from emgen.geometry import Box, Zyx
+from emgen.volumes.stamp import Stamp, clear, compared, replace_with, secured
 from emgen.volumes.volume import blosc
 
+PER_STORE = 1000
+"""Blocks of a store: a folder holds no more files than that."""
 # A block of zeros is a result like any other: its chunk must be there. Said of every array that is opened, because
 # zarr's configuration is one for the whole process, and blocks are written by several threads.
 ZEROS_TOO: Any = {"write_empty_chunks": True}
 
 
 @dataclass(frozen=True)
-class BlockStore:
-    """The blocks of one restore job: for every block and field one array (z, y, x), written atomically.
+class BlockStores:
+    """The results of a run's blocks: for every block and field one array (z, y, x), written atomically.
 
-    Several threads may write different blocks at once.
+    Several threads and processes may write different blocks at once.
 
     Attributes:
-        path: the folder.
-        fields: names of the results, in the order in which those of a block are written: a block is done when
-            its last field is there.
+        folder: of the stores.
+        key: hash of everything the voxels depend on.
         shape: voxels (z, y, x) of the largest outer box; smaller blocks are padded to it.
+        fields: name and dtype of each result.
     """
 
-    path: Path
-    fields: tuple[str, ...]
+    folder: Path
+    key: str
     shape: Zyx
+    fields: dict[str, npt.DTypeLike]
 
-    @classmethod
-    def open(
-        cls, path: Path, key: str, count: int, shape: Zyx, fields: dict[str, npt.DTypeLike]
-    ) -> BlockStore:
-        """Open the store made with this key, or begin it anew: results of another key are never mixed in.
+    def store(self, index: int) -> Path:
+        """The store that block `index` of the grid belongs to."""
+        first = index - index % PER_STORE
+        return self.folder / f"{first}-{first + PER_STORE - 1}.zarr"
+
+    def files(self, index: int) -> dict[str, Path]:
+        """The file of each field of a block."""
+        name = f"c.{index % PER_STORE}.0.0.0"
+        store = self.store(index)
+        return {field: store / field / name for field in self.fields}
+
+    def prepare(self, index: int) -> None:
+        """See to it that the store of a block is there, and that its metadata are whole.
+
+        All of them follow from the plan, so what is damaged is written anew, and several processes may do so at once.
+        """
+        for path in self.damaged_metadata(self.store(index)):
+            text = self._metadata[str(path.relative_to(self.store(index)))]
+            replace_with(path, lambda partial, text=text: partial.write_bytes(text))
+
+    def existing(self) -> dict[int, Path]:
+        """The stores that are there, each under the number of its first block."""
+        stores = {int(path.name.split("-")[0]): path for path in self.folder.glob("*-*.zarr")}
+        return {first: stores[first] for first in sorted(stores)}
+
+    def damaged_metadata(self, store: Path) -> list[Path]:
+        """Metadata files of a store that are missing, or do not hold what they must."""
+        return [
+            store / name
+            for name, text in self._metadata.items()
+            if not (store / name).is_file() or (store / name).read_bytes() != text
+        ]
+
+    def write(self, index: int, voxels: dict[str, npt.NDArray[Any]]) -> tuple[Stamp, ...]:
+        """Store every field of a block, and return when it is safe on the disk.
 
         Args:
-            path: the folder.
-            key: hash of everything the voxels depend on.
-            count: number of blocks.
-            shape: voxels (z, y, x) of the largest outer box among them.
-            fields: name and dtype of each result.
-        """
-        if _key(path) != key:
-            shutil.rmtree(path, ignore_errors=True)
-            group = zarr.open_group(str(path), mode="w", zarr_format=3)
-            for name, dtype in fields.items():
-                group.create_array(
-                    name,
-                    shape=(count, *shape),
-                    chunks=(1, *shape),
-                    dtype=np.dtype(dtype),
-                    compressors=blosc(),
-                    fill_value=0,
-                )
-            # the key comes last: a store without it was never finished being made
-            group.attrs["key"] = key
-        return cls(path, tuple(fields), shape)
+            index: of the block in the grid; its store was prepared.
+            voxels: an array (z, y, x) for each field, none larger than `shape`.
 
-    @classmethod
-    def existing(cls, path: Path, key: str) -> BlockStore:
-        """Open a store to read from it.
-
-        Raises:
-            EmgenError: there is none made with this key.
-        """
-        if _key(path) != key:
-            raise EmgenError(f"{path} holds no results of this plan; run the restore job again")
-        arrays = dict(zarr.open_group(str(path), mode="r").arrays())
-        fields = tuple(sorted(arrays, reverse=True))
-        return cls(path, fields, zyx(arrays[fields[0]].shape[1:]))
-
-    def done(self, index: int) -> bool:
-        """Whether block number `index` of the job has its result."""
-        return self._chunk(self.fields[-1], index).exists()
-
-    def write(self, index: int, voxels: dict[str, npt.NDArray[Any]]) -> None:
-        """Store every field of block number `index` of the job.
-
-        Args:
-            index: counted from the job's first block.
-            voxels: an array (z, y, x) for each field, none larger than the store's `shape`.
+        Returns:
+            The stamp of the file of each field.
 
         Raises:
             EmgenError: what was written is not there.
             OSError: it cannot be written.
         """
-        for name in self.fields:
+        stamps = []
+        for name, path in self.files(index).items():
             padding = [(0, n - m) for n, m in zip(self.shape, voxels[name].shape, strict=True)]
-            self._array(name)[index] = np.pad(voxels[name], padding)
-            if not self._chunk(name, index).exists():
+            clear(path)
+            self._array(index, name)[index % PER_STORE] = np.pad(voxels[name], padding)
+            stamp = secured(path)
+            if stamp is None:
                 raise EmgenError(
-                    f"{self._chunk(name, index)} was written without an error, but no such file is there; "
+                    f"{path} was written without an error, but no such file is there; "
                     "check the disk or file system, and that no other program removes files; then run again: "
                     "blocks that are done stay"
                 )
+            stamps.append(stamp)
+        return tuple(stamps)
 
     def read(self, field: str, index: int, box: Box) -> npt.NDArray[Any]:
-        """Voxels of one field of block number `index` of the job.
+        """Voxels of one field of a block.
 
         Args:
             field: its name.
-            index: counted from the job's first block.
+            index: of the block in the grid.
             box: counted from the start of the block's outer box.
-
-        Raises:
-            EmgenError: the block has no result.
         """
-        if not self.done(index):
-            raise EmgenError(
-                f"{self.path} has no result for its block {index}; run the restore job again"
+        return np.asarray(self._array(index, field)[(index % PER_STORE, *box.slices)])
+
+    def damage(
+        self, index: int, stamps: tuple[Stamp | None, ...], thorough: bool = False
+    ) -> str | None:
+        """What is wrong with the files of a block, None if they hold what was written.
+
+        Args:
+            index: of the block in the grid.
+            stamps: of its files, as `write` gave them.
+            thorough: they are read even where size and time are those of the stamp.
+        """
+        return compared(self.files(index).values(), stamps, thorough)[0]
+
+    def _array(self, index: int, name: str) -> zarr.Array[Any]:
+        path = str(self.store(index) / name)
+        return zarr.open_array(path, mode="r+").with_config(ZEROS_TOO)
+
+    @cached_property
+    def _metadata(self) -> dict[str, bytes]:
+        """Every metadata file of a store, by its path in it."""
+        files: dict[str, Any] = {}
+        group = zarr.open_group(MemoryStore(files), mode="w", zarr_format=3)
+        group.attrs["key"] = self.key
+        for name, dtype in self.fields.items():
+            group.create_array(
+                name,
+                shape=(PER_STORE, *self.shape),
+                chunks=(1, *self.shape),
+                dtype=np.dtype(dtype),
+                compressors=blosc(),
+                fill_value=0,
+                # one file a block, and no folders around it
+                chunk_key_encoding={"name": "default", "separator": "."},
             )
-        return np.asarray(self._array(field)[(index, *box.slices)])
-
-    def _array(self, name: str) -> zarr.Array[Any]:
-        return zarr.open_array(str(self.path / name), mode="r+").with_config(ZEROS_TOO)
-
-    def _chunk(self, name: str, index: int) -> Path:
-        return self.path / name / "c" / str(index) / "0" / "0" / "0"
-
-
-def _key(path: Path) -> str | None:
-    """The key of a finished store; None where there is none, or something else."""
-    if not path.exists():
-        return None
-    try:
-        return str(zarr.open_group(str(path), mode="r").attrs["key"])
-    except Exception:
-        # whatever is wrong with it, it is not a finished store
-        return None
+        return {name: buffer.to_bytes() for name, buffer in files.items()}

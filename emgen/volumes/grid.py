@@ -83,6 +83,11 @@ class Grid:
         """The job that does a block."""
         return index // self.per_job
 
+    def owner(self, voxel: Zyx) -> int:
+        """The block that owns a voxel."""
+        k, j, i = (v // b for v, b in zip(voxel, self.block, strict=True))
+        return (k * self.counts[1] + j) * self.counts[2] + i
+
     def touching(self, box: Box) -> list[Block]:
         """Blocks whose outer box shares voxels with `box`, by rising number."""
         _, ny, nx = self.counts

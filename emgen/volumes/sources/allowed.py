@@ -69,7 +69,7 @@ def _as_black_is_zero(volume: ForeignVolume, greatest: int, choice: WhiteIsZero)
 
     def fetch(box: Box) -> Array:
         voxels = read(box)
-        return np.subtract(voxels.dtype.type(greatest), voxels, dtype=voxels.dtype)
+        return np.asarray(np.subtract(voxels.dtype.type(greatest), voxels, dtype=voxels.dtype))
 
     return replace(volume, fetch=fetch, greatest=None, notes=(*volume.notes, turned))
 

@@ -26,7 +26,10 @@ Load = Callable[[Zyx], Array | None]
 class Files(Protocol):
     """Bytes by name, in a folder or elsewhere."""
 
-    where: str
+    @property
+    def where(self) -> str:
+        """Their folder or address."""
+        ...
 
     def read(self, name: str) -> bytes | None:
         """What is under a name; None where nothing is."""
@@ -143,7 +146,7 @@ def chunked(
             for a, b, c in zip(box.start, box.stop, layout.chunk, strict=True)
         ]
         with ThreadPoolExecutor(THREADS) as pool:
-            indices = list(itertools.product(*ranges))
+            indices = [zyx(index) for index in itertools.product(*ranges)]
             for index, part in zip(indices, pool.map(load, indices), strict=True):
                 if part is None:
                     met.add(index)

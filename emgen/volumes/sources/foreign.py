@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.errors import EmgenError
-from emgen.geometry import Box, VoxelSize, Zyx, zyx
+from emgen.geometry import Box, VoxelSize, Zyx
 from emgen.volumes import units
 from emgen.volumes.opening import LONGEST_AXIS, MOST_VOXELS
 
@@ -134,22 +134,6 @@ def plausible(shape: Sequence[int], where: str | Path, what: str = "voxels") -> 
             f"{where} says that it has {listed} {what}, which cannot be: its header is damaged"
         )
     return tuple(int(n) for n in found)
-
-
-def volume_shape(data: Any, where: str | Path) -> Zyx:
-    """Shape (z, y, x) of a 3-D array, or of a 2-D one as a single section."""
-    shape = plausible(data.shape, where)
-    if len(shape) not in (2, 3):
-        raise EmgenError(
-            f"{where} has shape {shape}; expected one 3-D volume (z, y, x): "
-            "export the part that you mean"
-        )
-    if len(shape) == 3 and shape[2] in (3, 4) and shape[2] < min(shape[:2]):
-        raise EmgenError(
-            f"{where} has shape {shape}, a colour image by the look of it; "
-            "expected grey values (z, y, x)"
-        )
-    return zyx(shape if len(shape) == 3 else (1, *shape))
 
 
 def sliced(data: Any) -> Read:

@@ -146,7 +146,8 @@ def _dtype(attributes: dict[str, Any], where: str) -> np.dtype[Any]:
         raise EmgenError(
             f"{where} has voxels of type {str(name)[:40]}; expected one of {', '.join(DTYPES)}"
         )
-    return np.dtype(name).newbyteorder(">")
+    dtype: np.dtype[Any] = np.dtype(name).newbyteorder(">")
+    return dtype
 
 
 def _compression(attributes: dict[str, Any], where: str) -> tuple[str]:

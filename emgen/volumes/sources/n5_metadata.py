@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from emgen.errors import EmgenError
 from emgen.volumes.sources.foreign import nanometres
@@ -44,7 +44,7 @@ def axis_names(own: Attributes, count: int) -> list[str] | None:
     return list(reversed(own["axes"])) if _names(own.get("axes"), count) else None
 
 
-def _names(axes: Any, count: int) -> bool:
+def _names(axes: Any, count: int) -> TypeGuard[list[str]]:
     named = isinstance(axes, list) and len(axes) == count and all(isinstance(a, str) for a in axes)
     return named and all(a.strip() for a in axes)
 
@@ -137,8 +137,9 @@ def _factors(above: Sequence[tuple[str, Attributes]], where: str, count: int) ->
     for name, attributes in above[1:]:
         scales = attributes.get("scales", attributes.get("downsamplingFactors"))
         level = re.fullmatch(r"s([0-9]{1,3})", name.rpartition("/")[2])
-        listed = isinstance(scales, list) and all(isinstance(s, list) for s in scales)
-        if level is None or not listed:
+        if level is None or not isinstance(scales, list):
+            continue
+        if not all(isinstance(each, list) for each in scales):
             continue
         number = int(level[1])
         if number >= len(scales) or not _numbers(scales[number], count):
@@ -163,7 +164,7 @@ def _resolution(attributes: Attributes, count: int) -> list[float | None] | None
     return [nanometres(s, u) for s, u in zip(sizes, units, strict=True)]
 
 
-def _numbers(values: Any, count: int) -> bool:
+def _numbers(values: Any, count: int) -> TypeGuard[list[float]]:
     return (
         isinstance(values, list)
         and len(values) == count

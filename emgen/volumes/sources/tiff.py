@@ -129,7 +129,9 @@ def _greatest(page: Any, dtype: np.dtype[Any]) -> int | None:
     """As of `ForeignVolume`: v is turned into greatest - v."""
     if page.photometric != tifffile.PHOTOMETRIC.MINISWHITE:
         return None
-    return {"u": 2 ** int(page.bitspersample) - 1, "i": -1}.get(dtype.kind, 0)
+    if dtype.kind == "u":
+        return int(2 ** int(page.bitspersample)) - 1
+    return -1 if dtype.kind == "i" else 0
 
 
 def _signed(read: Read) -> Read:
