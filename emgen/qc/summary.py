@@ -16,9 +16,11 @@ from pydantic import Field, create_model
 
 from emgen import __version__
 from emgen.config.facts import Figures
+from emgen.qc import inspection
 from emgen.qc.metrics import METRICS
 from emgen.qc.metrics.metric import Metric
 from emgen.qc.verdict import Check, Verdict, advice, not_tested, overall
+from emgen.run.inspection.finding import Inspection
 from emgen.run.plan import Plan
 
 NO_REFERENCE = (
@@ -62,14 +64,18 @@ def summary_type(metrics: Iterable[Metric[Any]]) -> type[Verdicts]:
 Summary = summary_type(METRICS)
 
 
-def summarise(plan: Plan, figures: Mapping[str, Figures]) -> Verdicts:
+def summarise(
+    plan: Plan, figures: Mapping[str, Figures], found: Inspection | None = None
+) -> Verdicts:
     """Judge everything that was measured of a run.
 
     Args:
         plan: of the run.
         figures: by the names of the metrics; those that do not apply to the run are left out.
+        found: in the input, None where nobody looked.
     """
-    checks = [
+    checks = [] if found is None else [inspection.check(found)]
+    checks += [
         check
         for metric in METRICS
         if metric.name in figures

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 import yaml
 
+from emgen.qc import inspection
 from emgen.qc.metrics import METRICS
 from emgen.qc.metrics.metric import Arrays
 from emgen.qc.report import sections, views
@@ -22,6 +23,7 @@ from emgen.qc.sample import Sample, baseline
 from emgen.qc.summary import Verdicts
 from emgen.qc.verdict import by_urgency
 from emgen.qc.words import duration, number, plural
+from emgen.run.inspection.finding import Inspection
 
 LABELS = {check: label for metric in METRICS for check, label in metric.labels.items()}
 """Words for names of checks."""
@@ -37,6 +39,7 @@ class Findings:
         facts: what stands in `provenance/run.json`.
         times: of the run's rules.
         arrays: what metrics kept beside their figures, by the metrics' names.
+        input: what was found in the input, None where nobody looked.
     """
 
     summary: Verdicts
@@ -44,6 +47,7 @@ class Findings:
     facts: Mapping[str, Any]
     times: list[RuleTimes]
     arrays: Mapping[str, Arrays] = field(default_factory=dict)
+    input: Inspection | None = None
 
 
 def render(findings: Findings) -> str:
@@ -68,6 +72,7 @@ def render(findings: Findings) -> str:
         times=findings.times,
         labels=LABELS,
         **_overview(findings, view, shown),
+        input=findings.input and inspection.panel(findings.input),
         panels=_panels(findings, view, shown),
         config=yaml.safe_dump(plan.config.model_dump(mode="json"), sort_keys=False),
     )
