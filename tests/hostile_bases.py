@@ -31,11 +31,14 @@ def tissue(shape: tuple[int, ...] = (6, 20, 24)) -> np.ndarray:
     return np.clip(128 + 45 * noise / noise.std(), 1, 254).astype(np.uint8)
 
 
-def settings_of(path: Path, volume: Path, reference: Path | None = None) -> Path:
+def settings_of(
+    path: Path, volume: Path, reference: Path | None = None, mask: Path | None = None
+) -> Path:
     """Settings of a run of a volume."""
+    masked = {} if mask is None else {"mask": str(mask.absolute())}
     facts: dict[str, Any] = {
         "run": "small",
-        "input": {"volume": str(volume.absolute())},
+        "input": {"volume": str(volume.absolute()), **masked},
         "restore": {"factor": 2, "section": "slice", "noise": 0, "seed": 3, "steps": 4},
         "grid": {"block": [16, 32, 32], "halo": [4, 8, 8], "blocks_per_job": 4},
         "output": {"chunk": [16, 16, 16], "shard": [16, 32, 32], "ngff": "0.5"},
@@ -125,24 +128,39 @@ def n5(folder: Path) -> Path:
     return foreign.n5(folder / "a.n5", tissue())
 
 
-def precomputed(folder: Path) -> Path:
-    import tensorstore
+def precomputed(**scale: Any) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        import tensorstore
 
-    folder.mkdir(parents=True)
-    data = tissue().transpose(2, 1, 0)[..., None]
-    spec = {
-        "driver": "neuroglancer_precomputed",
-        "kvstore": {"driver": "file", "path": str(folder / "a.precomputed")},
-        "multiscale_metadata": {"type": "image", "data_type": "uint8", "num_channels": 1},
-        "scale_metadata": {
-            "size": data.shape[:3],
-            "resolution": [5, 5, 40],
-            "encoding": "raw",
-            "chunk_size": [12, 10, 3],
-        },
-    }
-    tensorstore.open(spec, create=True).result().write(data).result()
-    return folder / "a.precomputed"
+        folder.mkdir(parents=True)
+        data = tissue().transpose(2, 1, 0)[..., None]
+        spec = {
+            "driver": "neuroglancer_precomputed",
+            "kvstore": {"driver": "file", "path": str(folder / "a.precomputed")},
+            "multiscale_metadata": {"type": "image", "data_type": "uint8", "num_channels": 1},
+            "scale_metadata": {
+                "size": data.shape[:3],
+                "resolution": [5, 5, 40],
+                "encoding": "raw",
+                "chunk_size": [12, 10, 3],
+                **scale,
+            },
+        }
+        tensorstore.open(spec, create=True).result().write(data).result()
+        return folder / "a.precomputed"
+
+    return make
+
+
+SHARDED = {
+    "@type": "neuroglancer_uint64_sharded_v1",
+    "preshift_bits": 1,
+    "minishard_bits": 1,
+    "shard_bits": 1,
+    "hash": "identity",
+    "minishard_index_encoding": "gzip",
+    "data_encoding": "gzip",
+}
 
 
 def settings(folder: Path) -> Path:
@@ -162,6 +180,11 @@ def reference(folder: Path) -> Path:
     )
     volume.write(Box.whole(whole), voxels)
     return folder / "a.ome.zarr"
+
+
+def mask(folder: Path) -> Path:
+    zarr("0.5")(folder).rename(folder / "sound.ome.zarr")
+    return zarr("0.4")(folder)
 
 
 NETWORK = {"design": "gated", "channels": [8, 16], "layers": 1}
@@ -270,6 +293,8 @@ BASES = {
     "zarr2": Base("volume", zarr("0.4")),
     "zarr3": Base("volume", zarr("0.5")),
     "reference": Base("reference", reference),
+    "inspected": Base("inspected", zarr("0.4")),
+    "mask": Base("mask", mask),
     "tiff": Base("convert_format", tiff()),
     "ome": Base("convert_format", tiff(ome=True, metadata={"axes": "ZYX"})),
     "imagej": Base(
@@ -280,7 +305,9 @@ BASES = {
     "mrc": Base("convert_format", mrc),
     "hdf5": Base("convert_format", hdf5),
     "n5": Base("convert_format", n5),
-    "precomputed": Base("convert_format", precomputed),
+    "precomputed": Base("convert_format", precomputed()),
+    "shards": Base("convert_format", precomputed(sharding=SHARDED)),
+    "jpeg": Base("convert_format", precomputed(encoding="jpeg")),
     "settings": Base("settings", settings),
     "weights": Base("weights", weights, alone=False),
     "pickle": Base("checkpoint", checkpoint(".pt")),

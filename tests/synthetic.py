@@ -67,6 +67,8 @@ def run(
         intensity=Intensity.of([truth]),
         noise_model=NoiseModel(noise),
         missing=(),
+        no_data=(),
+        absent=False,
         psf=None,
         prior={"name": "none", "sha256": "0" * 64},
         estimator=None,

@@ -37,11 +37,13 @@ VALUES = {
 
 @cache
 def volume() -> Array:
-    """Smooth noise, float32, so that no change is rounded away."""
+    """Smooth noise with noise, float32, so that no change is rounded away."""
     rng = np.random.default_rng(0)
-    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(4, 20, 20)), (0.7, 2, 2))
-    voxels = 128 + 40 * smooth / smooth.std() + rng.normal(size=smooth.shape) * 4
-    return Array(voxels.astype(np.float32), VoxelSize(16, 8, 8))
+    smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(4, 48, 48)), (0.7, 2, 2))
+    # pixels share their noise, so that every way of estimating it finds something else
+    noise = scipy.ndimage.gaussian_filter(rng.normal(size=smooth.shape), (0, 0.6, 0.6))
+    voxels = 128 + 40 * smooth / smooth.std() + 5 * noise / noise.std()
+    return Array(voxels.astype(np.float32), voxel=VoxelSize(16, 8, 8))
 
 
 @cache
@@ -115,7 +117,7 @@ def test_parts_of_settings_without_effect_are_refused(restore, words):
 
 
 def test_an_estimator_for_a_single_section_is_refused():
-    one = Array(volume().voxels[:1], VoxelSize(8, 8, 8))
+    one = Array(volume().voxels[:1], voxel=VoxelSize(8, 8, 8))
     restore = {"mode": "denoise", "estimator": VALUES["estimator"][1]}
     with pytest.raises(EmgenError, match="no effect on a single section"):
         resolve(parse({"run": "a", "input": {"volume": "v"}, "restore": restore}), one)

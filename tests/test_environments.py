@@ -24,7 +24,17 @@ from emgen.qc.metrics import METRICS
 # packages that import modules by the names in a list, and what every module so listed holds
 LISTED = {"emgen.modes": "MODE", "emgen.qc.metrics": "METRIC", "emgen.sampling": "SAMPLER"}
 COMPUTING = {
-    *("restore", "calibrate", "psf", "adapt", "train_prior", "consistency", "heldout", "figure"),
+    *(
+        "restore",
+        "calibrate",
+        "psf",
+        "adapt",
+        "train_prior",
+        "consistency",
+        "heldout",
+        "trial",
+        "figure",
+    ),
 }
 # (module, what it imports inside a function): the rules that call the function. Both may be packages.
 CALLED_BY: dict[tuple[str, str], set[str]] = {
@@ -46,6 +56,8 @@ CALLED_BY: dict[tuple[str, str], set[str]] = {
     ("emgen.qc.metrics.consistency", "emgen.networks"): {"consistency"},
     ("emgen.qc.metrics.heldout", "emgen.run"): {"heldout"},
     ("emgen.qc.metrics.heldout", "emgen.networks"): {"heldout"},
+    ("emgen.qc.metrics.trial", "emgen.run"): {"trial"},
+    ("emgen.qc.metrics.trial", "emgen.networks"): {"trial"},
     ("emgen.qc.metrics", "emgen.qc.report"): {"report"},
     ("isotropic", "emgen.training"): set(),  # benchmarks compare with these, and no figure does
     ("sections", "bm3d"): set(),

@@ -151,7 +151,6 @@ def test_virtual_data_sets_are_read_whole_or_not_at_all(tmp_path: Path) -> None:
     refused(virtual(tmp_path / "a.h5", "b.h5", part=3), "cover 1173 of its 1955 voxels")
     refused(virtual(tmp_path / "a.h5", "a.h5"), "cannot be opened|holds none itself")
     refused(virtual(tmp_path / "a.h5", "."), "holds none itself")
-    refused(virtual(tmp_path / "a.h5", "%b.h5"), "pattern")
     one(tmp_path / "b.h5", voxels(shape=(5, 17, 20)))
     refused(
         virtual(tmp_path / "a.h5", "b.h5"),
@@ -159,6 +158,20 @@ def test_virtual_data_sets_are_read_whole_or_not_at_all(tmp_path: Path) -> None:
     )
     (tmp_path / "in").mkdir()
     refused(virtual(tmp_path / "in/a.h5", "../b.h5"), "only files beside it")
+
+
+def test_virtual_data_sets_of_any_number_of_files_are_refused(tmp_path: Path) -> None:
+    one(tmp_path / "s0.h5", voxels()[:1])
+    _, height, width = SHAPE
+    unlimited = h5py.h5s.UNLIMITED
+    whole = h5py.h5s.create_simple(SHAPE, (unlimited, height, width))
+    whole.select_hyperslab((0, 0, 0), (unlimited, 1, 1), (1, 1, 1), (1, height, width))
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_virtual(whole, b"s%b.h5", b"raw", h5py.h5s.create_simple((1, height, width)))
+    space = h5py.h5s.create_simple(SHAPE, (unlimited, height, width))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        h5py.h5d.create(file.id, b"raw", h5py.h5t.NATIVE_UINT8, space, layout)
+    refused(tmp_path / "a.h5", "a pattern of sources .s%b.h5:raw")
 
 
 def external(path: Path) -> None:

@@ -74,6 +74,9 @@ def test_what_was_held_out_is_not_seen(tmp_path):
             whole = otherwise(volume.read(Box.whole(volume.shape)))
             return whole[box.slices]
 
+        def absent(self, box):
+            return None
+
     with fixed_arithmetic():
         first = hold_out(plan, volume, other=False, most=1)
         second = hold_out(plan, Changed(), other=False, most=1)

@@ -28,7 +28,8 @@ def summarised(folder, restored=lambda truth: truth, **more):
         {
             metric.name: metric.measure(sample, 2).figures
             for metric in METRICS
-            if metric.applies(plan.config) and metric.name not in ("segmentation", "heldout")
+            if metric.applies(plan.config)
+            and metric.name not in ("segmentation", "heldout", "trial")
         },
     )
 
@@ -136,7 +137,9 @@ def test_a_single_block_has_no_seams():
 
 def test_without_a_reference_only_what_needs_none_is_judged(tmp_path):
     summary = summarised(tmp_path, reference=False)
-    assert set(verdicts(summary)) == {"seams", "consistency", "reference"}
+    assert set(verdicts(summary)) == {
+        *("noise", "distance of sections", "seams", "consistency", "reference"),
+    }
     assert summary.verdict == "not tested"
     assert summary.image is None and summary.fsc is None and summary.segmentation is None
 

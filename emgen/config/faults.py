@@ -158,7 +158,7 @@ def _followed(
     if length is not None and isinstance(value, list | tuple) and len(value) != length:
         yield Fault(key, f"expected {noun(kind)}; found {_numeral(len(value))}: {said(value)}")
     elif not path:
-        yield Fault(key or "configuration", _wrong(details, kind))
+        yield Fault(key or _whole(kind), _wrong(details, kind))
     elif _is_model(kind) and isinstance(value, dict):
         yield from _followed_in_model(path, details, kind, value, key, unions)
     elif get_origin(kind) is dict and isinstance(value, dict) and path[0] in value:
@@ -171,7 +171,13 @@ def _followed(
         yield from _followed(path[1:], details, item, value[int(path[0])], place, unions)
     else:
         # what a validator made of the value has no path in what was given
-        yield Fault(key or "configuration", _wrong(details, kind))
+        yield Fault(key or _whole(kind), _wrong(details, kind))
+
+
+def _whole(kind: Any) -> str:
+    """What the whole of a file is called: `recipe`, or `configuration`."""
+    name = getattr(kind, "__name__", "").lower()
+    return "configuration" if name in ("", "config") else name
 
 
 def _followed_in_model(

@@ -46,10 +46,10 @@ def calibrate(plan: Plan, measured: Measured, device: str = "cpu", workers: int 
     if trial is None or plan.noise_model.is_correlated:
         return Calibration(factor=None, crops=0)
     rng = np.random.default_rng(plan.config.restore.seed)
-    problems = [trial.problems(crop, rng) for crop in _crops(plan, measured, trial, rng)]
+    problems = [trial.problems(crop, rng) for crop in crops(plan, measured, trial, rng)]
     # a volume's planes are shared out, planes by themselves are not
     lanes = workers if trial.box.shape[0] == 1 and device == "cpu" else 1
-    restorer = Restorer(_planned(plan, trial), device, workers // lanes)
+    restorer = Restorer(planned(plan, trial), device, workers // lanes)
     restorer.networks.load()
 
     def tried(known: Known) -> tuple[float, float]:
@@ -68,7 +68,7 @@ def calibrate(plan: Plan, measured: Measured, device: str = "cpu", workers: int 
     return Calibration(factor=factor, crops=len(problems))
 
 
-def _planned(plan: Plan, trial: Trial) -> Plan:
+def planned(plan: Plan, trial: Trial) -> Plan:
     """The same restoration of the trial's volume."""
     return replace(
         plan,
@@ -81,7 +81,7 @@ def _planned(plan: Plan, trial: Trial) -> Plan:
     )
 
 
-def _crops(
+def crops(
     plan: Plan, measured: Measured, trial: Trial, rng: np.random.Generator
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Parts of sections (sections, side, side), in grey values, from anywhere in the volume that shows something."""

@@ -11,7 +11,7 @@ measurement a section. Sections are twice as far apart as in the run, so the tes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +37,10 @@ LOST = 2
 """Sections held out at a place, every other one, where the volume is deep enough."""
 MARGIN = 8
 """Pixels at the border of a place that are not compared: the networks see no neighbours there."""
+SMALLEST_SIDE = 4 * MARGIN
+"""Pixels on a side that a place must have to say something."""
+TRIES = 4
+"""Candidates for each place, of which some may show nothing."""
 OTHER_SECTION = {"slice": "mean", "mean": "slice", "gaussian": "slice"}
 """The thickness model that the run's own is compared with."""
 
@@ -81,12 +85,15 @@ class Held:
         return (self.before + self.after) * np.float32(0.5)
 
 
-def places(plan: Plan, most: int = PLACES[1]) -> list[Place]:
+def places(
+    plan: Plan, most: int = PLACES[1], usable: Callable[[Place], bool] = lambda place: True
+) -> list[Place]:
     """Where to hold out sections: spread evenly over the volume, the same for the same plan.
 
     Args:
         plan: of an isotropic run.
         most: places at most.
+        usable: whether a place shows something.
     """
     factor, (depth, height, width) = plan.scale[0], plan.measured_shape
     lone = [
@@ -94,12 +101,13 @@ def places(plan: Plan, most: int = PLACES[1]) -> list[Place]:
         for k in range(1, depth - 1, 2)
         if not any(near in plan.missing for near in (k - 1, k, k + 1))
     ]
-    if not lone:
-        return []
     side, count = _size(plan, min(LOST, len(lone)))
     side = min(side, height, width) // MARGIN * MARGIN
-    chosen = []
-    for i in range(min(count, most)):
+    if not lone or side < SMALLEST_SIDE:
+        return []
+    chosen: list[Place] = []
+    count = min(count, most)
+    for i in range(TRIES * count):
         z, y, x = _spread(i)
         k = lone[int(z * len(lone))]
         beside = [near for near in (k + 2, k - 2) if near in lone][: LOST - 1]
@@ -110,7 +118,11 @@ def places(plan: Plan, most: int = PLACES[1]) -> list[Place]:
         top, bottom = (sections[0] - 1) * factor, (sections[-1] + 1) * factor
         bottom += 1 if plan.mode.keeps_measured else factor
         start, stop = (top, *corner), (bottom, *(a + side for a in corner))
-        chosen.append(Place(Box(zyx(start), zyx(stop)), sections))
+        place = Place(Box(zyx(start), zyx(stop)), sections)
+        if usable(place):
+            chosen.append(place)
+        if len(chosen) == count:
+            break
     return chosen
 
 
@@ -153,7 +165,7 @@ def hold_out(
         other: whether the other thickness model is tried as well.
         most: places at most.
     """
-    chosen = [place for place in places(plan, most) if _shows_something(place, plan, measured)]
+    chosen = places(plan, most, lambda place: _shows_something(place, plan, measured))
     if not chosen:
         return []
     lost = {k for place in chosen for k in place.sections}
@@ -176,8 +188,8 @@ def _by_the_other_model(plan: Plan) -> Plan:
 
 
 def _shows_something(place: Place, plan: Plan, measured: Measured) -> bool:
-    voxels = measured.read(_columns(place, min(place.sections) - 1, max(place.sections) + 2))
-    return bool(np.isfinite(voxels).all()) and not any(map(is_constant, voxels))
+    seen = plan.see(measured, _columns(place, min(place.sections) - 1, max(place.sections) + 2))
+    return seen.states is None and not any(map(is_constant, seen.voxels))
 
 
 def _columns(place: Place, first: int, stop: int) -> Box:

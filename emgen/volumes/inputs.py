@@ -39,14 +39,21 @@ def open_input(settings: Input) -> Volume | MaskedVolume:
 
 
 def chunk_note(measured: Measured, settings: Input) -> str | None:
-    """A sentence on the chunks of a run's input that are not there; None where all are, or none can be listed.
+    """A sentence on the chunks of a run's input that are not there, or that nobody can count; None where all are there.
 
     Raises:
         EmgenError: some are missing, and the settings do not say that they are blank.
     """
     volume = measured.volume if isinstance(measured, MaskedVolume) else measured
-    found = count_missing(volume) if isinstance(volume, Volume) else None
-    if found is None or not found.count:
+    if not isinstance(volume, Volume):
+        return None
+    found = count_missing(volume)
+    if found is None:
+        return (
+            f"{measured.path}: its chunks cannot be listed; a job that meets a missing one "
+            f"{'ends' if settings.missing_chunks == 'refuse' else 'takes it as blank'}"
+        )
+    if not found.count:
         return None
     if settings.missing_chunks == "refuse":
         raise EmgenError(

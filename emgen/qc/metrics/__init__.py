@@ -7,7 +7,17 @@ from typing import Any
 
 from emgen.qc.metrics.metric import Metric
 
-NAMES = ("heldout", "image", "fsc", "segmentation", "seams", "consistency", "uncertainty")
+NAMES = (
+    "heldout",
+    "trial",
+    "measurement",
+    "image",
+    "fsc",
+    "segmentation",
+    "seams",
+    "consistency",
+    "uncertainty",
+)
 """Modules of this package; `METRIC` of a module is the metric."""
 
 METRICS: tuple[Metric[Any], ...] = tuple(

@@ -7,13 +7,16 @@ import struct
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from emgen.errors import EmgenError
 from emgen.geometry import zyx
 
+Order = Literal["<", ">"]
 SIZE = 1024  # bytes
 IMOD_STAMP = 1146047817  # "IMOD"
-STAMPS = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
+STAMPS: dict[bytes, Order] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
+ORDERS: tuple[Order, Order] = ("<", ">")
 MODES = range(128)
 LARGEST = 2**24  # voxels along an axis that tell a header from nonsense
 # bits that say what SerialEM keeps of each section, in this order, and their bytes
@@ -47,7 +50,7 @@ class Header:
         notes: what the user should know, in sentences.
     """
 
-    order: str
+    order: Order
     shape: tuple[int, int, int]
     mode: int
     starts: tuple[int, int, int]
@@ -112,10 +115,10 @@ def read_header(path: str) -> Header:
     )
 
 
-def _order(path: str, raw: bytes) -> tuple[str, list[str]]:
+def _order(path: str, raw: bytes) -> tuple[Order, list[str]]:
     """The order of bytes: what the stamp says if that makes sense, else what makes sense."""
     stamped = STAMPS.get(raw[212:214])
-    sound = [order for order in "<>" if _makes_sense(raw, order)]
+    sound = [order for order in ORDERS if _makes_sense(raw, order)]
     if not sound:
         raise EmgenError(
             f"{path} cannot be read as MRC: its header makes no sense in either order of bytes; it may be damaged, "

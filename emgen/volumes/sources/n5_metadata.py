@@ -137,8 +137,9 @@ def _factors(above: Sequence[tuple[str, Attributes]], where: str, count: int) ->
     for name, attributes in above[1:]:
         scales = attributes.get("scales", attributes.get("downsamplingFactors"))
         level = re.fullmatch(r"s([0-9]{1,3})", name.rpartition("/")[2])
-        listed = isinstance(scales, list) and all(isinstance(s, list) for s in scales)
-        if level is None or not listed:
+        if level is None or not isinstance(scales, list):
+            continue
+        if not all(isinstance(each, list) for each in scales):
             continue
         number = int(level[1])
         if number >= len(scales) or not _numbers(scales[number], count):

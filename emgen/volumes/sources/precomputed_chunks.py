@@ -65,16 +65,18 @@ def loader(
         scale: the same, checked.
         layout: the chunks' places.
     """
-    if scale.sharded:
-        return _from_shards(files, info, described, scale, layout)
     unpack = None if scale.encoding == "raw" else _Decoder(info, described)
+    shards = _shards(files, scale, described["sharding"]) if scale.sharded else None
 
     def load(index: Zyx) -> Array | None:
         box = layout.box(index)
         name = _name(box, scale)
         size = box.size * scale.dtype.itemsize
         try:
-            data = _bytes(files, f"{scale.key}/{name}", size)
+            if shards is None:
+                data = _bytes(files, f"{scale.key}/{name}", size)
+            else:
+                data = _from_shard(shards, _number(index, layout.grid))
             if data is None:
                 return None
             if unpack is not None:
@@ -157,7 +159,8 @@ class _Decoder:
     def __init__(self, info: dict[str, Any], described: dict[str, Any]) -> None:
         context = tensorstore.Context()
         self._files = tensorstore.KvStore.open("memory://", context=context).result()
-        self._files.write("info", json.dumps({**info, "scales": [described]})).result()
+        alone = {key: value for key, value in described.items() if key != "sharding"}
+        self._files.write("info", json.dumps({**info, "scales": [alone]})).result()
         self._key = str(described["key"])
         self._store = _open({"driver": "memory"}, 0, context)
 
@@ -170,26 +173,35 @@ class _Decoder:
             self._files.delete_range(tensorstore.KvStore.KeyRange(where, where + "\0")).result()
 
 
-def _from_shards(
-    files: Files, info: dict[str, Any], described: dict[str, Any], scale: Scale, layout: Layout
-) -> Load:
-    local = isinstance(files, Folder)
-    kvstore: Any = (
-        {"driver": "file", "path": f"{files.where}/"} if local else f"{files.where.rstrip('/')}/"
-    )
-    store = _open(kvstore, info["scales"].index(described), None)
+def _shards(files: Files, scale: Scale, sharding: dict[str, Any]) -> Any:
+    """The chunks in the shards of a scale, by their numbers.
 
-    def load(index: Zyx) -> Array | None:
-        box = layout.box(index)
-        try:
-            return np.array(_part(store, box.shift(scale.offset)).read().result())
-        except ValueError as error:
-            if "NOT_FOUND" in str(error):
-                return None
-            reason = " ".join(str(error).split())[:300]
-            raise EmgenError(f"{layout.where}: a chunk cannot be read: {reason}") from None
+    Tensorstore's own volumes of shards are not read: where a shard is missing, they give zeros.
+    """
+    folder = f"{files.where.rstrip('/')}/{scale.key}/"
+    base = {"driver": "file", "path": folder} if isinstance(files, Folder) else folder
+    spec = {"driver": "neuroglancer_uint64_sharded", "base": base, "metadata": sharding}
+    return tensorstore.KvStore.open(spec).result()
 
-    return load
+
+def _from_shard(shards: Any, number: int) -> bytes | None:
+    found = shards.read(number.to_bytes(8, "big")).result()
+    return None if found.state == "missing" else bytes(found.value)
+
+
+def _number(index: Zyx, grid: Zyx) -> int:
+    """The number of a chunk in shards, its compressed Morton code: bits of x, y and z in turn, as many as each has.
+
+    >>> [_number((z, y, x), (2, 1, 3)) for z in (0, 1) for y in (0,) for x in (0, 1, 2)]
+    [0, 1, 4, 2, 3, 6]
+    """
+    number = place = 0
+    for bit in range(max(grid).bit_length()):
+        for position, count in zip(index[::-1], grid[::-1], strict=True):
+            if 1 << bit < count:
+                number |= (position >> bit & 1) << place
+                place += 1
+    return number
 
 
 def _open(kvstore: Any, number: int, context: Any) -> Any:
