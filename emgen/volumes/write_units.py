@@ -66,6 +66,10 @@ class WriteUnits:
         """Where a write unit is stored."""
         return self.folder / self.volume.array.metadata.encode_chunk_key(self.place(number))
 
+    def files(self, number: int) -> list[Path]:
+        """All files of a write unit: one."""
+        return [self.file(number)]
+
     def touching(self, box: Box) -> list[int]:
         """Numbers of the write units that share voxels with a box, rising."""
         _, ny, nx = self.counts
