@@ -22,8 +22,8 @@ with logged(snakemake.log[0]):
     measured = [metric for metric in METRICS if f"{metric.name}_figures" in given]
     figures = {m.name: m.figures.read(given[f"{m.name}_figures"]) for m in measured}
     arrays = {m.name: np.load(given[f"{m.name}_arrays"]) for m in measured if m.keeps_arrays}
-    found = Inspection.read(given["inspected"])
-    summary = summarise(plan, figures, found)
+    inspection = Inspection.read(given["inspected"])
+    summary = summarise(plan, figures, inspection)
     summary.write(snakemake.output.summary)
     page = render(
         Findings(
@@ -32,7 +32,7 @@ with logged(snakemake.log[0]):
             facts=json.loads(Path(given["facts"]).read_text()),
             times=rule_times(run / "benchmarks"),
             arrays=arrays,
-            input=found,
+            inspection=inspection,
         )
     )
     Path(snakemake.output.html).write_text(page, encoding="utf-8")

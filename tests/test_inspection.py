@@ -193,26 +193,3 @@ def test_the_workflow_stops_at_refused_input(tmp_path):
     assert done.returncode == 1
     assert "There is no tissue" in done.stderr
     assert not list((tmp_path / "results/small").glob("blocks/*"))
-
-
-def test_a_warning_about_the_input_makes_the_verdict_one():
-    from emgen.qc import inspection
-    from emgen.run.inspection.finding import Inspection
-
-    sound = Inspection(
-        volume="v", asked="", sections=9, sections_looked_at=9, columns=1, findings=[]
-    )
-    warning = Finding(
-        what="jitter", severity="warn", sentence="It jitters.", evidence="3 px", what_to_do="Align."
-    )
-    note = warning.model_copy(update={"severity": "note"})
-    verdicts = [
-        inspection.check(sound.model_copy(update={"findings": found})).verdict
-        for found in ([], [note], [note, warning])
-    ]
-    assert verdicts == ["pass", "pass", "warn"]
-    shown = inspection.panel(sound.model_copy(update={"findings": [warning]}))
-    assert "Align." in str(shown)
-    assert (
-        "It jitters." in inspection.check(sound.model_copy(update={"findings": [warning]})).reason
-    )

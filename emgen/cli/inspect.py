@@ -48,10 +48,12 @@ def run(args: argparse.Namespace) -> int:
     from emgen.run.inspection import inspected
     from emgen.run.inspection.look import Look
     from emgen.run.inspection.words import lines
+    from emgen.volumes.inputs import refuse_absurd_voxel
     from emgen.volumes.volume import Volume
 
     volume = Volume.open(args.volume)
     volume = replace(volume, voxel=args.voxel_size) if args.voxel_size else volume
+    refuse_absurd_voxel(volume.voxel, volume.path, "give --voxel-size (z, y, x in nm)")
     # nobody asks to make an isotropic volume isotropic, unless by a factor
     coarse = args.factor is not None or round(volume.voxel.anisotropy) > 1
     restore = Restore.model_validate(

@@ -16,7 +16,6 @@ from pydantic import Field, create_model
 
 from emgen import __version__
 from emgen.config.facts import Figures
-from emgen.qc import inspection
 from emgen.qc.metrics import METRICS
 from emgen.qc.metrics.metric import Metric
 from emgen.qc.verdict import Check, Verdict, advice, not_tested, overall
@@ -64,17 +63,38 @@ def summary_type(metrics: Iterable[Metric[Any]]) -> type[Verdicts]:
 Summary = summary_type(METRICS)
 
 
+def inspected(inspection: Inspection) -> list[Check]:
+    """What was found in the input, as checks: a warning each, or one that passes."""
+    warned = [finding for finding in inspection.findings if finding.severity != "note"]
+    if not warned:
+        reason = (
+            f"Nothing was found in the input that speaks against restoring it ({inspection.sections_looked_at} of "
+            f"{inspection.sections} sections were looked at)."
+        )
+        return [Check(name="input", verdict="pass", measure="", value=None, reason=reason)]
+    return [
+        Check(
+            name=f"input: {finding.what.replace('-', ' ')}",
+            verdict="warn",
+            measure=finding.evidence,
+            value=None,
+            reason=f"{finding.sentence.rstrip('.')}. {finding.what_to_do}",
+        )
+        for finding in warned
+    ]
+
+
 def summarise(
-    plan: Plan, figures: Mapping[str, Figures], found: Inspection | None = None
+    plan: Plan, figures: Mapping[str, Figures], inspection: Inspection | None = None
 ) -> Verdicts:
     """Judge everything that was measured of a run.
 
     Args:
         plan: of the run.
         figures: by the names of the metrics; those that do not apply to the run are left out.
-        found: in the input, None where nobody looked.
+        inspection: what was found in its input; None where it was not looked at.
     """
-    checks = [] if found is None else [inspection.check(found)]
+    checks = [] if inspection is None else inspected(inspection)
     checks += [
         check
         for metric in METRICS

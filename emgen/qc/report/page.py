@@ -13,7 +13,6 @@ from typing import Any
 import jinja2
 import yaml
 
-from emgen.qc import inspection
 from emgen.qc.metrics import METRICS
 from emgen.qc.metrics.metric import Arrays
 from emgen.qc.report import sections, views
@@ -39,7 +38,7 @@ class Findings:
         facts: what stands in `provenance/run.json`.
         times: of the run's rules.
         arrays: what metrics kept beside their figures, by the metrics' names.
-        input: what was found in the input, None where nobody looked.
+        inspection: what was found in the input; None where it was not looked at.
     """
 
     summary: Verdicts
@@ -47,7 +46,7 @@ class Findings:
     facts: Mapping[str, Any]
     times: list[RuleTimes]
     arrays: Mapping[str, Arrays] = field(default_factory=dict)
-    input: Inspection | None = None
+    inspection: Inspection | None = None
 
 
 def render(findings: Findings) -> str:
@@ -69,10 +68,11 @@ def render(findings: Findings) -> str:
         summary=findings.summary,
         checks=by_urgency(findings.summary.checks),
         facts=findings.facts,
+        input_name=Path(plan.config.input.volume.rstrip("/")).name,
+        inspection=findings.inspection,
         times=findings.times,
         labels=LABELS,
         **_overview(findings, view, shown),
-        input=findings.input and inspection.panel(findings.input),
         panels=_panels(findings, view, shown),
         config=yaml.safe_dump(plan.config.model_dump(mode="json"), sort_keys=False),
     )
