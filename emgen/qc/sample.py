@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from emgen.config.qc import Qc
 from emgen.geometry import Box, Zyx, zyx
+from emgen.physics.tissue import OUTSIDE
 from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
 from emgen.volumes.inputs import open_input
@@ -183,14 +184,20 @@ class Sample:
         return self.boxes[len(self.boxes) // 2]
 
     def read(self, box: Box) -> Tile:
-        """The grey values of any box of the output."""
-        return Tile(
-            box,
+        """The grey values of any box of the output; where there is no tissue all volumes are alike."""
+        states = self.plan.states(self.measured, box)
+        outside = None if states is None else states[0] == OUTSIDE
+        volumes = (
             self.restored.read(box).astype(np.float32),
             self.plan.interpolated(self.measured, box),
             None if self.reference is None else self.reference.read(box).astype(np.float32),
             restored_sections(self.plan, box),
         )
+        if outside is not None:
+            for volume in volumes:
+                if volume is not None:
+                    volume[outside] = self.plan.intensity.low
+        return Tile(box, *volumes)
 
     def map(self, function: Callable[[Box], T], threads: int = 1) -> Iterator[T]:
         """Apply a function to the box of every tile, `threads` at a time; results come in order."""
