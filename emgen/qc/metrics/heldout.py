@@ -90,7 +90,9 @@ class SectionModel(Figures):
     texture: float = Field(
         description="Logarithm of how much sections differ over pixels as far apart, added up over both models."
     )
-    evidence_db: float = Field(description="Positive speaks for means, negative for slices.")
+    evidence_db: float | None = Field(
+        description="Positive speaks for means, negative for slices; null where sections tell too little of each other."
+    )
 
 
 class HeldOut(Metric[HeldOutFigures]):
@@ -300,6 +302,11 @@ def _section_model(figures: HeldOutFigures, plan: Plan) -> Check:
     found = figures.section_model
     if found is None:
         return not_tested(name, "Whether sections are slices or means could not be tested.")
+    if found.evidence_db is None:
+        return not_tested(
+            name,
+            "The sections lie too far apart to tell whether they are slices of the tissue or means of it.",
+        )
     fits = "mean" if found.evidence_db > 0 else "slice"
     if abs(found.evidence_db) < UNDECIDED_DB:
         return not_tested(
