@@ -9,6 +9,7 @@ import simulated
 
 from emgen.cli import main
 from emgen.errors import EmgenError
+from emgen.run.head import leading
 from emgen.run.mend import damage
 from emgen.run.provenance import checksums
 from emgen.run.resolve import resolve
@@ -230,6 +231,12 @@ def test_the_digest_of_an_output_tells_whether_a_voxel_is_another(copy, finished
     book = copy.results.ledgers.level(units.volume.path, 0).open(units)
     book.add(*units.write(box, voxels, None))
     assert checksums(copy.results)["restored.ome.zarr"] != before["restored.ome.zarr"]
+
+
+def test_a_run_at_work_is_not_verified(copy, capsys):
+    with leading(copy.folder):
+        assert main.main(["verify", str(copy.folder)]) == 2
+    assert "damaged" not in capsys.readouterr().out
 
 
 def test_verify_needs_a_run(tmp_path, capsys):
