@@ -31,7 +31,9 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", params=["0.5", "0.4, two samples"])
+@pytest.fixture(
+    scope="module", params=["0.5", pytest.param("0.4, two samples", marks=pytest.mark.slow)]
+)
 def finished(request, tmp_path_factory):
     """A run that ended well."""
     folder = tmp_path_factory.mktemp("run")
