@@ -85,6 +85,7 @@ def open_level(
             raise EmgenError(f"{where} has no level {level}; expected one of its levels")
         path = image.levels[level].path
         array = _array(group, path, where)
+        image = omezarr_reader.fitted(image, array.ndim)
         _refuse_two_arrays(groups, group, array, where)
         _refuse_unreadable(array, image.axes, f"{where}, level {path}")
         if mode == "r+":
@@ -161,6 +162,8 @@ def _is_array(where: CheckedStore | str) -> bool:
 def _only_series(groups: Sequence[zarr.Group], where: str) -> str | None:
     """Path of the only image below the root of what bioformats2raw wrote; None for any other group."""
     for group in groups:
+        if omezarr_reader.series(dict(group.attrs), {}, where) is None:
+            continue
         listed = group.get("OME")
         attributes = dict(listed.attrs) if isinstance(listed, zarr.Group) else {}
         names = omezarr_reader.series(dict(group.attrs), attributes, where)
