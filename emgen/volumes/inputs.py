@@ -39,14 +39,21 @@ def open_input(settings: Input) -> Volume | MaskedVolume:
 
 
 def chunk_note(measured: Measured, settings: Input) -> str | None:
-    """A sentence on the chunks of a run's input that are not there; None where all are, or none can be listed.
+    """A sentence on the chunks of a run's input that are not there, or that nobody can count; None where all are there.
 
     Raises:
         EmgenError: some are missing, and the settings do not say that they are blank.
     """
     volume = measured.volume if isinstance(measured, MaskedVolume) else measured
-    found = count_missing(volume) if isinstance(volume, Volume) else None
-    if found is None or not found.count:
+    if not isinstance(volume, Volume):
+        return None
+    found = count_missing(volume)
+    if found is None:
+        return (
+            f"{measured.path}: its chunks cannot be listed; a job that meets a missing one "
+            f"{'ends' if settings.missing_chunks == 'refuse' else 'takes it as blank'}"
+        )
+    if not found.count:
         return None
     if settings.missing_chunks == "refuse":
         raise EmgenError(
@@ -54,6 +61,19 @@ def chunk_note(measured: Measured, settings: Input) -> str | None:
             "`input: {missing_chunks: blank}`"
         )
     return f"{measured.path}: {found}; they are taken as blank"
+
+
+def refuse_broken_reference(path: str | None, settings: Input) -> None:
+    """`EmgenError` if chunks of a reference are not there, and the settings of the input do not say that they are blank.
+
+    Labels are blank in many places: a chunk of them that is not there is blank too.
+    """
+    found = None if path is None else count_missing(Volume.open(path))
+    if found is not None and found.count and settings.missing_chunks == "refuse":
+        raise EmgenError(
+            f"qc.reference: {path}: {found}. A copy may have broken off: copy it again. If what is missing is blank, set "
+            "`input: {missing_chunks: blank}`"
+        )
 
 
 def refuse_absurd_voxel(voxel: VoxelSize, where: str, advice: str) -> None:

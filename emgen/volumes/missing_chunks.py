@@ -149,7 +149,7 @@ class _Layout:
         codecs = getattr(array.metadata, "codecs", ())
         sharding = codecs[0] if codecs and isinstance(codecs[0], ShardingCodec) else None
         inner = zyx([array.chunks[place] for place in volume.places])
-        return cls(volume, volume.write_unit, inner, sharding, local, inner_store.supports_listing)
+        return cls(volume, volume.write_unit, inner, sharding, local, store.supports_listing)
 
     def grid(self, size: Zyx) -> Zyx:
         """How many boxes of a size fill the volume (z, y, x)."""

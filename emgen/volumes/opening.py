@@ -21,7 +21,7 @@ from emgen.volumes import omezarr_reader
 from emgen.volumes.fields import shortened
 from emgen.volumes.guarded import guarded
 from emgen.volumes.omezarr import Image, Json
-from emgen.volumes.stores import CheckedStore, Missing
+from emgen.volumes.stores import RIGHTS, CheckedStore, Missing
 
 Mode = Literal["r", "r+"]
 FORMATS: tuple[Literal[3], Literal[2]] = (3, 2)  # of Zarr, the newer first
@@ -30,7 +30,7 @@ FORMATS: tuple[Literal[3], Literal[2]] = (3, 2)  # of Zarr, the newer first
 LONGEST_AXIS = 2**24
 MOST_VOXELS = 2**55
 MOST_CHUNK_BYTES = 2**31  # uncompressed, of a chunk; of a shard, chunks are read by themselves
-MOST_CHUNKS_IN_SHARD = 2**20
+MOST_CHUNKS_IN_SHARD = 2**20  # their index has 16 MB then, and is read for each of them
 REAL_NUMBERS = "iuf"  # kinds of numpy types that are one real number a voxel
 
 
@@ -118,14 +118,18 @@ def _one_sentence(where: str) -> Iterator[None]:
 def _groups(where: str, mode: Mode, missing: Missing) -> list[zarr.Group]:
     """The group by its metadata of Zarr 3, of Zarr 2, or both."""
     groups = []
-    store = CheckedStore(LocalStore(where, read_only=True), missing) if mode == "r" else where
+    store = _store(where, missing) if mode == "r" else where
     for zarr_format in FORMATS:
         # consolidated metadata are a copy, which may be older than what it was made of
         with suppress(NodeNotFoundError):
             groups.append(
                 zarr.open_group(store, mode=mode, zarr_format=zarr_format, use_consolidated=False)
             )
-    if not groups and _is_array(where):
+    if not groups and isinstance(store, CheckedStore) and store.denied:
+        raise EmgenError(
+            f"{where} cannot be opened: {', '.join(store.denied)} may not be read: {RIGHTS}"
+        )
+    if not groups and _is_array(store):
         raise EmgenError(
             f"{where} is one array, perhaps a level of an image; name the folder above it"
         )
@@ -137,7 +141,16 @@ def _groups(where: str, mode: Mode, missing: Missing) -> list[zarr.Group]:
     return groups
 
 
-def _is_array(where: str) -> bool:
+def _store(where: str, missing: Missing) -> CheckedStore:
+    if "://" not in where:
+        return CheckedStore(LocalStore(where, read_only=True), missing)
+    # the libraries for the network take half a second
+    from emgen.volumes.remote import remote_store
+
+    return remote_store(where, missing)
+
+
+def _is_array(where: CheckedStore | str) -> bool:
     for zarr_format in FORMATS:
         with suppress(NodeNotFoundError):
             zarr.open_array(where, mode="r", zarr_format=zarr_format)

@@ -17,6 +17,12 @@ Missing = Literal["refuse", "blank"]
 METADATA = frozenset(("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"))
 
 
+RIGHTS = (
+    "you have no right to read it, or nothing is there (stores that may not be listed say the same of both). S3 takes "
+    "rights from AWS_PROFILE or ~/.aws/credentials, HTTP takes headers from ~/.config/fsspec/conf.json"
+)
+
+
 class ChunkFault(ValueError):
     """A chunk that cannot be what was written."""
 
@@ -32,18 +38,22 @@ class CheckedStore(WrapperStore[Store]):
     black boxes in it, and so is one in which a chunk is a folder.
     """
 
-    def __init__(self, store: Store, missing: Missing = "blank") -> None:
+    def __init__(
+        self, store: Store, missing: Missing = "blank", denied: list[str] | None = None
+    ) -> None:
         """Wrap a store.
 
         Args:
             store: where the bytes come from.
             missing: what a chunk that is not there means: "blank" is the fill value, "refuse" a fault.
+            denied: metadata that may not be read; filled as they are met.
         """
         super().__init__(store)
         self.missing = missing
+        self.denied = [] if denied is None else denied
 
     def _with_store(self, store: Store) -> CheckedStore:
-        return type(self)(store, self.missing)
+        return type(self)(store, self.missing, self.denied)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
