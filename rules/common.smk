@@ -14,6 +14,7 @@ from emgen import __version__
 from emgen.config.plain import read as read_plain
 from emgen.config.run import parse as parse_settings
 from emgen.errors import EmgenError
+from emgen.run.head import lead, second_head
 from emgen.run.mend import damage, mend
 from emgen.run.output import refuse_other_settings
 from emgen.run.resolve import resolve
@@ -54,7 +55,9 @@ try:
         # in a module of another workflow, Snakemake puts the `prefix:` before every path of a rule, and of no other
         FOLDER = Path(workflow.modifier.path_modifier.replace_prefix(RUN))
         refuse_other_settings(SPEC, FOLDER)
-        say_damaged(damage(SPEC, FOLDER) if workflow.dryrun else mend(SPEC, FOLDER))
+        # beside another head's run a start only looks (--summary, --report); more is refused before the first job
+        only_looks = workflow.dryrun or second_head(FOLDER) is not None
+        say_damaged(damage(SPEC, FOLDER) if only_looks else mend(SPEC, FOLDER))
 except EmgenError as error:
     raise WorkflowError(str(error)) from None
 
@@ -62,6 +65,14 @@ PLANNED = ancient(f"{RUN}/planned.json")
 JOBS = range(SPEC.grid.jobs)
 LAST_LEVEL = len(factors(SPEC.grid.shape, SPEC.voxel)) - 1
 PYRAMID = f"{RUN}/pyramid/{LAST_LEVEL}.json" if LAST_LEVEL else f"{RUN}/restored.json"
+
+
+onstart:
+    if workflow.is_main_process:
+        try:
+            lead(FOLDER)
+        except EmgenError as error:
+            raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:

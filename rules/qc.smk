@@ -46,6 +46,7 @@ rule report:
         plan=PLANNED,
         pyramid=[f"{RUN}/pyramid/{LAST_LEVEL}.json"] if LAST_LEVEL else [],
         facts=f"{RUN}/provenance/run.json",
+        inspected=f"{RUN}/qc/inspect.json",
     output:
         html=report(f"{RUN}/report.html", caption="../report/report.rst", category="Quality"),
         summary=report(

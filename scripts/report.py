@@ -11,6 +11,7 @@ from emgen.qc.report.page import Findings, render
 from emgen.qc.report.rule_times import rule_times
 from emgen.qc.sample import Sample
 from emgen.qc.summary import summarise
+from emgen.run.inspection.finding import Inspection
 from emgen.run.log import logged
 from emgen.run.plan import Plan
 
@@ -21,7 +22,8 @@ with logged(snakemake.log[0]):
     measured = [metric for metric in METRICS if f"{metric.name}_figures" in given]
     figures = {m.name: m.figures.read(given[f"{m.name}_figures"]) for m in measured}
     arrays = {m.name: np.load(given[f"{m.name}_arrays"]) for m in measured if m.keeps_arrays}
-    summary = summarise(plan, figures)
+    inspection = Inspection.read(given["inspected"])
+    summary = summarise(plan, figures, inspection)
     summary.write(snakemake.output.summary)
     page = render(
         Findings(
@@ -30,6 +32,7 @@ with logged(snakemake.log[0]):
             facts=json.loads(Path(given["facts"]).read_text()),
             times=rule_times(run / "benchmarks"),
             arrays=arrays,
+            inspection=inspection,
         )
     )
     Path(snakemake.output.html).write_text(page, encoding="utf-8")

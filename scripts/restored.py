@@ -8,7 +8,10 @@ from emgen.run.plan import Plan
 
 with logged(snakemake.log[0]):
     plan = Plan.of(Path(snakemake.input.plan).parent)
-    jobs = [json.loads(Path(path).read_text()) for path in snakemake.input.blocks]
+    jobs, stitched = (
+        [json.loads(Path(path).read_text()) for path in paths]
+        for paths in (snakemake.input.blocks, snakemake.input.stitched)
+    )
     facts = {
         "key": plan.key,
         "blocks": sum(job["blocks"] for job in jobs),
@@ -17,6 +20,8 @@ with logged(snakemake.log[0]):
         "seconds": round(sum(job["seconds"] for job in jobs), 2),
         "voxels_computed": sum(job["voxels"] for job in jobs),
         "peak_memory_mb": max(job["peak_memory_mb"] for job in jobs),
+        "voxels_blank": sum(job["blank"] for job in stitched),
+        "voxels_inferred": sum(job["inferred"] for job in stitched),
         "devices": sorted({job["device"] for job in jobs}),
     }
     Path(snakemake.output.facts).write_text(json.dumps(facts, indent=2) + "\n")

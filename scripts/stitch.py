@@ -7,6 +7,7 @@ from emgen.run.calibration_facts import Calibration
 from emgen.run.lease import working_alone
 from emgen.run.plan import Plan
 from emgen.run.stitch import write_cores
+from emgen.run.tissue_map import write_tissue
 
 with working_alone(snakemake.log[0], snakemake.output.facts):
     run = Path(snakemake.input.plan).parent
@@ -18,4 +19,5 @@ with working_alone(snakemake.log[0], snakemake.output.facts):
         tried = snakemake.input.get("calibration")
         factor = Calibration.read(tried).factor if tried else None
         write_cores(plan, number, run, "std", factor or 1.0)
+    facts |= write_tissue(plan, number, run)
     Path(snakemake.output.facts).write_text(json.dumps(facts, indent=2) + "\n")

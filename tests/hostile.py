@@ -104,12 +104,13 @@ def convert_format(path: Path) -> str:
 
 
 def run(settings: Path) -> str:
-    """What `emgen run` does before Snakemake, and its first rule."""
+    """What `emgen run` does before Snakemake, and its first rules."""
     import yaml
 
     from emgen.cli.run import checked
     from emgen.config.run import load
     from emgen.geometry import Box
+    from emgen.run.inspection import inspect
     from emgen.run.output import create_output
     from emgen.run.plan import Plan, make
     from emgen.run.resolve import resolve
@@ -120,6 +121,8 @@ def run(settings: Path) -> str:
     spec = resolve(load(settings))
     folder = Path("results") / spec.config.run
     folder.mkdir(parents=True)
+    found = inspect(spec.measured, spec.config)
+    (folder / "inspect.json").write_text(found.model_dump_json())
     plan = make(spec)
     create_output(plan, spec, folder / "restored.ome.zarr")
     plan.write(folder / "plan.json")
@@ -143,6 +146,15 @@ def volume(path: Path) -> str:
 
 
 @door
+def inspected(path: Path) -> str:
+    """`emgen inspect` of an OME-Zarr from somebody else."""
+    from emgen.cli.main import build_parser
+
+    args = build_parser().parse_args(["inspect", str(path)])
+    return f"exit code {args.run(args)}"
+
+
+@door
 def reference(path: Path) -> str:
     """A reference from somebody else."""
     from hostile_bases import settings_of
@@ -152,6 +164,19 @@ def reference(path: Path) -> str:
     from emgen.volumes.volume import Volume
 
     run(given)
+    found = Volume.open(path)
+    return digest(found.read(Box.whole(found.shape)))
+
+
+@door
+def mask(path: Path) -> str:
+    """A mask from somebody else."""
+    from hostile_bases import settings_of
+
+    from emgen.geometry import Box
+    from emgen.volumes.volume import Volume
+
+    run(settings_of(Path("settings.yaml"), path.with_name("sound.ome.zarr"), mask=path))
     found = Volume.open(path)
     return digest(found.read(Box.whole(found.shape)))
 
@@ -438,9 +463,10 @@ TORCH_DOORS = ("weights", "checkpoint")
 
 def preload(modules: Iterable[str]) -> None:
     """Import what doors import, without a thread."""
+    from emgen.run import inspection
     from emgen.volumes.sources import formats
 
-    for name in modules:
+    for name in (*modules, *(f"emgen.run.inspection.{each}" for each in inspection.NAMES)):
         import_module(name)
     formats()
     gc.collect()

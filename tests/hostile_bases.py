@@ -31,11 +31,14 @@ def tissue(shape: tuple[int, ...] = (6, 20, 24)) -> np.ndarray:
     return np.clip(128 + 45 * noise / noise.std(), 1, 254).astype(np.uint8)
 
 
-def settings_of(path: Path, volume: Path, reference: Path | None = None) -> Path:
+def settings_of(
+    path: Path, volume: Path, reference: Path | None = None, mask: Path | None = None
+) -> Path:
     """Settings of a run of a volume."""
+    masked = {} if mask is None else {"mask": str(mask.absolute())}
     facts: dict[str, Any] = {
         "run": "small",
-        "input": {"volume": str(volume.absolute())},
+        "input": {"volume": str(volume.absolute()), **masked},
         "restore": {"factor": 2, "section": "slice", "noise": 0, "seed": 3, "steps": 4},
         "grid": {"block": [16, 32, 32], "halo": [4, 8, 8], "blocks_per_job": 4},
         "output": {"chunk": [16, 16, 16], "shard": [16, 32, 32], "ngff": "0.5"},
@@ -179,6 +182,11 @@ def reference(folder: Path) -> Path:
     return folder / "a.ome.zarr"
 
 
+def mask(folder: Path) -> Path:
+    zarr("0.5")(folder).rename(folder / "sound.ome.zarr")
+    return zarr("0.4")(folder)
+
+
 NETWORK = {"design": "gated", "channels": [8, 16], "layers": 1}
 
 
@@ -285,6 +293,8 @@ BASES = {
     "zarr2": Base("volume", zarr("0.4")),
     "zarr3": Base("volume", zarr("0.5")),
     "reference": Base("reference", reference),
+    "inspected": Base("inspected", zarr("0.4")),
+    "mask": Base("mask", mask),
     "tiff": Base("convert_format", tiff()),
     "ome": Base("convert_format", tiff(ome=True, metadata={"axes": "ZYX"})),
     "imagej": Base(

@@ -211,6 +211,8 @@ ZARR = {
 }
 for _name, (_base, _change) in ZARR.items():
     made("volume", f"zarr-{_name}")(changed_zarr(_base, _change))
+    if "scale" in _name:
+        made("inspected", f"inspected-{_name}")(changed_zarr(_base, _change))
 
 
 class Evil:

@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from runs import ROOT, environment, measured, settings
 from emgen.cli import demo, run, workflow
 from emgen.cli.main import main
 from emgen.errors import EmgenError
+from emgen.run.head import leading
 
 
 @pytest.fixture
@@ -29,7 +31,9 @@ def folder(tmp_path, monkeypatch) -> Path:
 def started(monkeypatch) -> list[list[str]]:
     """The words that would have started Snakemake; it succeeds at once."""
     words = []
-    monkeypatch.setattr(workflow, "run", lambda command, place: words.append(command) or 0)
+    monkeypatch.setattr(
+        workflow, "run", lambda command, place, told=None: words.append(command) or 0
+    )
     return words
 
 
@@ -135,7 +139,9 @@ def test_a_profile_is_the_users_own_or_the_shipped_one(folder, monkeypatch):
 
 def test_results_land_in_the_directory_that_is_given(folder, started, monkeypatch):
     places = []
-    monkeypatch.setattr(workflow, "run", lambda words, place: places.append((words, place)) or 0)
+    monkeypatch.setattr(
+        workflow, "run", lambda words, place, told: places.append((words, place)) or 0
+    )
     measured(folder)
     (folder / "elsewhere").mkdir()
     path = write(folder, settings(Path("../measured.ome.zarr")))
@@ -158,6 +164,34 @@ def test_the_last_line_is_the_verdict_and_fail_is_3(folder, started, capsys, ver
     assert line == f"Verdict: {verdict}. Use it for this. (results/small/report.html)"
 
 
+def test_a_run_that_is_worked_on_is_not_started_again(folder, started, capsys):
+    path = write(folder, settings(measured(folder)))
+    with leading(Path("results/small")):
+        assert main(["run", path]) == 2
+        assert main(["run", path, "--dry-run"]) == 0
+    words = capsys.readouterr().err
+    assert f"is being worked on by process {os.getpid()}" in words and len(started) == 1
+    assert main(["run", path]) == 0
+
+
+def test_where_nothing_can_be_written_it_is_said_before_anything_starts(folder, started, capsys):
+    path = write(folder, settings(measured(folder)))
+    Path("results").write_text("a file")
+    assert main(["run", path]) == 2
+    assert "go to one in which you may write" in capsys.readouterr().err and not started
+
+
+def test_a_finished_run_says_what_lies_on_the_disk(folder, started, capsys):
+    path = write(folder, settings(measured(folder)))
+    for name, size in (("restored.ome.zarr/0/c", 2_500_000), ("blocks/0.zarr/c", 5000)):
+        target = folder / "results/small" / name
+        target.parent.mkdir(parents=True)
+        target.write_bytes(b"1" * size)
+    shutil.rmtree(folder / "results/small/restored.ome.zarr")
+    assert main(["run", path]) == 0
+    assert "0 kB of result, 5 kB of blocks" in capsys.readouterr().out
+
+
 def test_after_a_look_nothing_is_judged(folder, started, capsys):
     path = write(folder, settings(measured(folder)))
     summary(folder, "fail")
@@ -167,7 +201,7 @@ def test_after_a_look_nothing_is_judged(folder, started, capsys):
 
 @pytest.mark.parametrize(("ended", "code"), [(1, 1), (2, 2), (-9, 1)])
 def test_what_snakemake_ends_with_is_a_fault_or_bad_words(folder, monkeypatch, ended, code):
-    monkeypatch.setattr(workflow, "run", lambda words, place: ended)
+    monkeypatch.setattr(workflow, "run", lambda words, place, told: ended)
     path = write(folder, settings(measured(folder)))
     assert main(["run", path]) == code
 
@@ -226,22 +260,29 @@ def test_a_run_that_is_stopped_leaves_no_lock(folder, sent, code):
         [sys.executable, "-m", "emgen.cli", "run", path, "--cores", "1"],
         cwd=folder,
         env={**environment(), "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        text=True,
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    for _ in range(3000):
-        if (folder / "results/small/planned.json").exists():
+    for line in process.stderr:
+        if "Restoring blocks" in line:
             break
-        time.sleep(0.02)
     if sent == signal.SIGINT:
         os.killpg(process.pid, sent)  # as a terminal does
     else:
         process.send_signal(sent)
-    assert process.wait(60) == code
+    *before, last = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == code
+    assert re.fullmatch(
+        r"emgen: stopped: \d+ of 18 blocks are done and stay in results/small; start again to go on",
+        last,
+    )
+    assert not any("Traceback" in line or "Terminating" in line for line in before)
     locks = folder / ".snakemake/locks"
     assert not locks.exists() or not list(locks.iterdir())
+    assert not list(folder.rglob("*.lease"))
 
 
 def test_the_settings_come_first(capsys):

@@ -10,10 +10,10 @@ from runs import ROOT, environment
 
 from emgen.errors import LONGEST
 
-EACH = 23
+EACH = 20
 LEAST = 600
 # of these, a file that is cut short may still say something else that is right, and nobody knows of a last section
-TEXTS = ("settings", "recipe", "plan", "sections")
+TEXTS = ("settings", "recipe", "plan", "sections", "inspected")
 
 
 @pytest.fixture(scope="module")

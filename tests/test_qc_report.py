@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 from synthetic import held_out, run
 
 from emgen.geometry import Box
@@ -18,6 +19,7 @@ from emgen.qc.report.page import Findings, render
 from emgen.qc.report.rule_times import RuleTimes, rule_times
 from emgen.qc.report.tables import row
 from emgen.qc.summary import summarise
+from emgen.run.inspection.finding import Finding, Inspection
 
 FACTS = {
     "emgen": "0",
@@ -88,7 +90,7 @@ def test_the_page_is_whole_and_fetches_nothing(full_page):
     assert page.addresses and all(address.startswith("data:image/") for address in page.addresses)
     assert not re.search(r"@import|url\(|<script|<link", full_page)
     assert page.headings == [
-        "Sections", "Held-out sections", "Settings against the input", "Grey values", "Resolution", "Objects", "Seams", "Consistency with the input",
+        "What was done", "Sections", "Held-out sections", "Settings against the input", "Grey values", "Resolution", "Objects", "Seams", "Consistency with the input",
         "Uncertainty", "Time and memory", "Provenance",
     ]  # fmt: skip
 
@@ -123,6 +125,39 @@ def test_the_same_findings_give_the_same_page(full, full_page):
     assert render(full) == full_page
 
 
+def test_the_first_screen_says_run_date_input_and_whether_to_use_it(full, full_page):
+    text = full_page[full_page.index("<header>") : full_page.index("<h2>")]
+    for part in (full.summary.run, "2030-01-01", "measured.ome.zarr", full.summary.sentence):
+        assert str(escape(part)) in text
+    shown = re.findall(r'<td><span class="badge ([a-z-]+)">', text)
+    order = ["fail", "warn", "not-tested", "pass"]
+    assert len(shown) == len(full.summary.checks)
+    assert [order.index(each) for each in shown] == sorted(order.index(each) for each in shown)
+
+
+def test_what_was_found_in_the_input_follows_and_warns(tmp_path):
+    found = Finding(
+        what="copied-sections",
+        sentence="Section 9 is a copy of section 8.",
+        severity="warn",
+        evidence="correlation 1.000",
+        what_to_do="Name it in input.lost.",
+    )
+    inspection = Inspection(
+        volume="x", asked="", sections=6, sections_looked_at=6, columns=1, findings=[found]
+    )
+    without = findings(tmp_path, factor=1)
+    measured = {m.name: f for m in METRICS if (f := without.summary.of(m)) is not None}
+    plan = without.sample.plan
+    check = summarise(plan, measured, inspection).checks[0]
+    assert (check.name, check.verdict) == ("input: copied sections", "warn")
+    text = render(replace(without, inspection=inspection))
+    assert text.index("<h2>The input</h2>") < text.index("<h2>What was done</h2>")
+    assert found.sentence in text and found.what_to_do in text
+    clean = inspection.model_copy(update={"findings": []})
+    assert summarise(plan, measured, clean).checks[0].verdict == "pass"
+
+
 def test_extrapolated_sections_are_marked(full_page):
     assert "Output sections 21 to 23 lie beyond the last measured section (20)" in full_page
     # in xz and yz, of four volumes
@@ -132,8 +167,8 @@ def test_extrapolated_sections_are_marked(full_page):
 def test_without_a_reference_the_page_says_what_it_cannot_say(tmp_path):
     text = render(findings(tmp_path, reference=False))
     assert "No reference was given" in text
-    assert Checked(text).headings[:4] == [
-        *("Sections", "Held-out sections", "Settings against the input", "Seams")
+    assert Checked(text).headings[:5] == [
+        *("What was done", "Sections", "Held-out sections", "Settings against the input", "Seams")
     ]
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -71,6 +72,39 @@ def test_a_perfect_restoration_passes(tmp_path):
     assert list(summary.image.figures.restored.ssim.values()) == pytest.approx([1, 1, 1])
     assert summary.fsc.figures.restored.curves["axial"].at_half.at_nyquist
     assert summary.fsc.figures.restored.fine_power["spherical"] == pytest.approx(1)
+
+
+def test_figures_are_those_of_restored_sections_only(tmp_path):
+    """What happens in sections that were kept as they were measured changes no figure with a reference."""
+
+    def restored(truth, kept):
+        volume = truth + np.random.default_rng(0).normal(0, 9, truth.shape)
+        volume[::4] = kept(truth[::4].astype(float))
+        return volume
+
+    exact = summarised(tmp_path / "exact", lambda truth: restored(truth, lambda part: part))
+    spoilt = summarised(tmp_path / "spoilt", lambda truth: restored(truth, lambda part: 255 - part))
+    assert exact.image.figures.restored.rmse_grey == spoilt.image.figures.restored.rmse_grey
+    detail = [s.image.figures.restored.ring_correlation for s in (exact, spoilt)]
+    assert detail[0] == detail[1] and set(detail[0]) == {"1", "2"}
+    assert exact.fsc.figures.restored.curves == spoilt.fsc.figures.restored.curves
+    assert exact.image.sampled.restored_sections == 15
+    copied = summarised(tmp_path / "copied", lambda truth: np.repeat(truth[::4], 4, axis=0))
+    assert copied.image.figures.restored.rmse_grey > 10
+
+
+def test_blurring_what_was_restored_gains_no_detail(tmp_path):
+    def smooth(truth, sigma):
+        noise = np.random.default_rng(1).normal(0, 25, truth.shape)
+        return scipy.ndimage.gaussian_filter(truth + noise, (0, sigma, sigma))
+
+    sharp, soft = (
+        summarised(tmp_path / str(sigma), lambda truth, s=sigma: smooth(truth, s)).image.figures
+        for sigma in (0, 1.0)
+    )
+    assert soft.restored.psnr_db > sharp.restored.psnr_db
+    for distance, before in sharp.restored.ring_correlation.items():
+        assert soft.restored.ring_correlation[distance] < before + 0.02
 
 
 def test_a_restoration_worse_than_interpolation_fails(tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emgen.cli.import_ import voxel_size
+from emgen.errors import sayable
 
 if TYPE_CHECKING:
     from emgen.cli import Commands
@@ -48,10 +49,12 @@ def run(args: argparse.Namespace) -> int:
     from emgen.run.inspection import inspected
     from emgen.run.inspection.look import Look
     from emgen.run.inspection.words import lines
+    from emgen.volumes.inputs import refuse_absurd_voxel
     from emgen.volumes.volume import Volume
 
     volume = Volume.open(args.volume)
     volume = replace(volume, voxel=args.voxel_size) if args.voxel_size else volume
+    refuse_absurd_voxel(volume.voxel, volume.path, "give --voxel-size (z, y, x in nm)")
     # nobody asks to make an isotropic volume isotropic, unless by a factor
     coarse = args.factor is not None or round(volume.voxel.anisotropy) > 1
     restore = Restore.model_validate(
@@ -60,5 +63,7 @@ def run(args: argparse.Namespace) -> int:
         | ({"noise": args.noise} if args.noise is not None else {})
     )
     found = inspected(Look.at(volume, restore))
-    print(json.dumps(found.model_dump(), indent=2) if args.json else "\n".join(lines(found)))
+    # JSON has no letters that a terminal would obey
+    said = (json.dumps(found.model_dump(), indent=2),) if args.json else map(sayable, lines(found))
+    print("\n".join(said))
     return 2 if found.of("refuse") else 0

@@ -1,25 +1,30 @@
 """`emgen run`: restore a volume by a file of settings, from any folder, and say whether to use the result.
 
-Exit codes: 0 done, 1 stopped by a fault, 2 bad input or settings and nothing done, 3 done with the verdict `fail`.
+Exit codes: 0 done, 1 stopped by a fault, 2 bad input or settings and nothing done, 3 done with the verdict `fail`, 130
+stopped by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emgen.cli import workflow
-from emgen.errors import EmgenError
+from emgen.errors import EmgenError, sayable
+from emgen.run.head import leading, refuse_second_head
 
 if TYPE_CHECKING:
     from emgen.cli import Commands
     from emgen.run.resolve import RunSpec
 
 OK, FAULT, BAD_SETTINGS, FAILED_VERDICT = 0, 1, 2, 3
+STOPPED = 128
+"""And the number of the signal."""
 # options of Snakemake that start no job: there is no result to judge after them
 LOOKS = (
     *("--dry-run", "--dryrun", "-n", "--lint", "--unlock", "--dag", "--rulegraph", "--filegraph"),
@@ -67,6 +72,8 @@ def restore(settings: Path, options: Sequence[str]) -> int:
     Raises:
         EmgenError: bad input or settings; nothing was done.
     """
+    from emgen.run.standing import on_disk, stopped
+
     settings = settings.absolute()
     given, options = workflow.take(options, "--directory", "-d")
     place = Path(given or ".")
@@ -74,15 +81,30 @@ def restore(settings: Path, options: Sequence[str]) -> int:
     if not place.is_dir():
         raise EmgenError(f"--directory: expected a folder; there is none at {place}")
     with chdir(place):
-        name = checked(settings, look=not workflow.is_given(options, *LOOKS))
-    code = workflow.run(words, place)
+        looks = workflow.is_given(options, *LOOKS)
+        run = checked(settings, look=not looks)
+    if looks:
+        return fault(workflow.run(words, place))
+    with leading(place / run) as told:
+        code = workflow.run(words, place, told)
+    if code > STOPPED:
+        print(f"emgen: stopped: {stopped(place / run)}", file=sys.stderr)
+        return code
     if code:
-        return BAD_SETTINGS if code == BAD_SETTINGS else FAULT
-    return OK if workflow.is_given(options, *LOOKS) else verdict(place / "results" / name)
+        if code != BAD_SETTINGS:
+            print(f"emgen: ended by a fault: {stopped(place / run)}", file=sys.stderr)
+        return fault(code)
+    print(on_disk(place / run))
+    return verdict(place / run)
 
 
-def checked(path: Path, look: bool = True) -> str:
-    """The name of the run whose settings are in this file, after everything that can be known before any work.
+def fault(code: int) -> int:
+    """The exit code for one of Snakemake's."""
+    return code if code in (OK, BAD_SETTINGS) or code > STOPPED else FAULT
+
+
+def checked(path: Path, look: bool = True) -> Path:
+    """The folder of the run whose settings are in this file, after everything that can be known before any work.
 
     The file is read as plain values (`emgen.config.plain`). Snakemake would go on to run the code that a file with the
     key `__use_yte__` may hold; such a file is refused.
@@ -97,17 +119,21 @@ def checked(path: Path, look: bool = True) -> str:
     from emgen.config.run import load
     from emgen.run.output import refuse_other_settings
     from emgen.run.resolve import resolve
-    from emgen.volumes.inputs import chunk_note
+    from emgen.volumes.inputs import chunk_note, refuse_broken_reference
 
     config = load(path)
+    folder = Path("results") / config.run
+    if look:
+        refuse_second_head(folder)
     spec = resolve(config)
-    refuse_other_settings(spec, Path("results") / config.run)
+    refuse_other_settings(spec, folder)
+    refuse_broken_reference(config.qc.reference, config.input)
     note = chunk_note(spec.measured, config.input)
     if note:
-        print(note, flush=True)
+        print(sayable(note), flush=True)
     if look:
         _inspect(spec)
-    return config.run
+    return folder
 
 
 def _inspect(spec: RunSpec) -> None:
@@ -124,7 +150,7 @@ def _inspect(spec: RunSpec) -> None:
     found = inspect(spec.measured, spec.config)
     refuse(found)
     for finding in found.of("warn"):
-        print(f"Input: {finding.sentence} {finding.what_to_do}", flush=True)
+        print(sayable(f"Input: {finding.sentence} {finding.what_to_do}"), flush=True)
 
 
 def verdict(folder: Path) -> int:

@@ -19,6 +19,7 @@ from emgen.config.restore import AUTO, LINEAR, NoiseSetting, Restore
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize, Zyx, zyx
 from emgen.modes.observation import Coverage, Observation, Planned
+from emgen.modes.tissue_story import tissue_sentences
 from emgen.networks.card import Task
 from emgen.physics.acquisition import Acquisition
 from emgen.physics.noise_model import NoiseModel
@@ -211,10 +212,15 @@ class Mode(ABC):
         from emgen.physics.operators import without
 
         operator = self.operator(box)
-        if coverage is None or not self.through_z:
-            # a section that is restored by itself keeps what its neighbours say of it
+        if coverage is None:
             return operator
-        return without(operator, coverage.over(operator.footprint))
+        known = coverage.over(operator.footprint)
+        if not self.through_z:
+            # a section that is restored by itself keeps what its neighbours say of it where it holds no image
+            first, stop = operator.footprint.start[0], operator.footprint.stop[0]
+            known = known.clone()
+            known[[k in coverage.missing for k in range(first, stop)]] = True
+        return without(operator, known)
 
     # sampling
 
@@ -288,7 +294,7 @@ class Mode(ABC):
             f"The output has {size} voxels ({planned.dtype}).",
             self.sampling_sentence(planned),
             _noise_sentence(planned.noise_model),
-            _missing_sentence(planned.missing),
+            *tissue_sentences(planned, self.measured_shape[0]),
         ]
         return tuple(sentence for sentence in sentences if sentence)
 
@@ -340,19 +346,4 @@ def _noise_sentence(noise: NoiseModel) -> str:
     return (
         f"The input's noise was taken as {noise.sigma * ratio:.3g} grey values"
         f"{gain if noise.gain else ''}{shared if noise.is_correlated else ''}."
-    )
-
-
-def _missing_sentence(missing: Sequence[int]) -> str:
-    if not missing:
-        return ""
-    numbers = ", ".join(map(str, missing))
-    if len(missing) == 1:
-        return (
-            f"Measured section {numbers} (counted from 0) holds no image: what it would have shown was restored from "
-            "its neighbours."
-        )
-    return (
-        f"Measured sections {numbers} (counted from 0) hold no image: what they would have shown was restored from "
-        "their neighbours."
     )

@@ -22,6 +22,14 @@ class Planned(Protocol):
     @property
     def missing(self) -> tuple[int, ...]: ...
     @property
+    def no_data(self) -> tuple[float, ...]: ...
+    @property
+    def absent(self) -> bool: ...
+    @property
+    def blank(self) -> float: ...
+    @property
+    def inferred(self) -> float: ...
+    @property
     def prior(self) -> dict[str, Any]: ...
     @property
     def estimator(self) -> dict[str, Any] | None: ...
@@ -34,10 +42,12 @@ class Coverage:
     Attributes:
         known: true where they were (z, y, x), on the device.
         box: in measured voxels.
+        missing: numbers of the sections that hold no image.
     """
 
     known: Tensor
     box: Box
+    missing: tuple[int, ...] = ()
 
     def over(self, box: Box) -> Tensor:
         """`known` of another box; beyond the edges of what is known of, the edge is held."""

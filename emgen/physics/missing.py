@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,37 +18,100 @@ from emgen.volumes.samples import sample_boxes
 # sections that have an image, and what is left is read whole
 PLACES, PLACE_WIDTH = 5, 32
 BAND = 1 << 24  # pixels of a section that are read at once
+MOST_READ = 16  # blank sections at each end of a volume that are read whole
+# faint noise: percentiles between which the pixels of a section lie, the most that these may lie apart in parts of what is
+# usual, and the fewest sections to tell that from
+PIXELS, FAINT, MIN_COMPARED = (5, 95), 0.2, 4
 
 Sections = Sequence[int]
 Grey = npt.NDArray[Any]
 
 
 def detect_missing(measured: Measured) -> tuple[int, ...]:
-    """Numbers of the sections of one grey value all over, or of no number at all, between others that have an image.
+    """Numbers of the sections without an image: of one grey value all over, of no number at all, or of faint noise.
 
-    A few columns through the volume are read, and every section that is constant in all of them.
+    A few columns through the volume are read, and whole those sections that show nothing in any of them; of many at the
+    ends of the volume, a few.
     """
-    depth, height, width = measured.shape
-    suspects = np.ones(depth, bool)
+    columns = [measured.read(box) for box in _columns(measured.shape)]
+    flat = np.logical_and.reduce([constant_sections(column) for column in columns])
+    usual = Usual.of(np.concatenate([c.reshape(len(c), -1) for c in columns], axis=1)[~flat])
+    blank = flat | [usual.is_beside(*(column[k] for column in columns)) for k in range(len(flat))]
+    images = np.flatnonzero(~blank)
+    if not blank.any() or not len(images):
+        return ()
+    first, last = int(images[0]), int(images[-1])
+    lost = [k for k in range(first, last) if blank[k] and _shows_nothing(measured, k, usual)]
+    ends = (range(first - 1, -1, -1), range(last + 1, len(blank)))
+    beyond = [k for end in ends for k in _blank_end(measured, end, usual)]
+    return tuple(sorted([*lost, *beyond]))
+
+
+def _columns(shape: Zyx) -> list[Box]:
+    depth, height, width = shape
+    boxes = []
     for k in range(PLACES):
         corner = [round((n - min(n, PLACE_WIDTH)) * k / (PLACES - 1)) for n in (height, width)]
         stop = [min(a + PLACE_WIDTH, n) for a, n in zip(corner, (height, width), strict=True)]
-        suspects &= constant_sections(measured.read(Box(zyx([0, *corner]), zyx([depth, *stop]))))
-        if not suspects.any():
-            return ()
-    images = np.flatnonzero(~suspects)
-    inner = [int(k) for k in np.flatnonzero(suspects) if len(images) and images[0] < k < images[-1]]
-    return tuple(k for k in inner if _is_constant(measured, k))
+        boxes.append(Box(zyx([0, *corner]), zyx([depth, *stop])))
+    return boxes
 
 
-def _is_constant(measured: Measured, k: int) -> bool:
-    """Whether section k has one value all over, read in bands until one has not."""
+def _blank_end(measured: Measured, outwards: range, usual: Usual) -> range:
+    """The sections beyond the outermost image, from it on, up to the first that shows something after all."""
+    for count, k in enumerate(outwards[:MOST_READ]):
+        if not _shows_nothing(measured, k, usual):
+            return outwards[:count]
+    # what lies beyond so many blank sections is blank
+    return outwards
+
+
+@dataclass(frozen=True)
+class Usual:
+    """The grey values of sections with an image, by which one of faint noise is told.
+
+    Attributes:
+        spread: of a usual section, from one of `PIXELS` to the other; 0 where there are too few to tell.
+        low, high: these percentiles themselves.
+    """
+
+    spread: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+    @classmethod
+    def of(cls, values: Grey) -> Usual:
+        """Of values (sections, pixels)."""
+        finite = values[np.isfinite(values).all(axis=1)]
+        if len(finite) < MIN_COMPARED:
+            return cls()
+        low, high = np.percentile(finite, PIXELS, axis=1)
+        return cls(float(np.median(high - low)), float(np.median(low)), float(np.median(high)))
+
+    def is_beside(self, *parts: Grey) -> bool:
+        """Whether in all parts of a section there is little contrast, and hardly a pixel as dark or bright as usual."""
+        if self.spread == 0:
+            return False
+        for part in parts:
+            if not np.isfinite(part).all():
+                return False
+            low, high = np.percentile(part, PIXELS)
+            if not (high - low < FAINT * self.spread and (high < self.low or low > self.high)):
+                return False
+        return True
+
+
+def _shows_nothing(measured: Measured, k: int, usual: Usual) -> bool:
+    """Whether section k has one value all over, or faint noise, read in bands until one shows something."""
     _, height, width = measured.shape
     rows, values = max(1, BAND // width), set()
+    constant = faint = True
     for top in range(0, height, rows):
         band = measured.read(Box((k, top, 0), (k + 1, min(top + rows, height), width)))
         values.add(float(band.flat[0]) if np.isfinite(band.flat[0]) else None)
-        if not constant_sections(band)[0] or len(values) > 1:
+        constant = constant and bool(constant_sections(band)[0]) and len(values) == 1
+        faint = faint and usual.is_beside(band)
+        if not constant and not faint:
             return False
     return True
 

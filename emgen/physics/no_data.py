@@ -1,4 +1,4 @@
-"""Which grey values of a volume stand for "nothing was measured"."""
+"""Which grey values of a volume stand for "nothing was measured", and how far they are mixed into tissue."""
 
 from __future__ import annotations
 
@@ -9,18 +9,50 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
-from emgen.geometry import Zyx
+from emgen.geometry import Box, Zyx
+from emgen.physics.tissue import Tissue
+from emgen.volumes.samples import sample_boxes
 
 LARGE = 16
 """Pixels on a side of squares of one grey value by which that value is found out to stand for no data."""
-MIN_SHARE, MIN_CONCENTRATED = 5e-4, 0.5
+MIN_SHARE, MIN_CONCENTRATED = 5e-4, 0.95
 """Of all sampled voxels, the share that such squares must fill; and the share of the voxels of a least or greatest grey
-value that must lie in them: saturated tissue has many elsewhere. In saturated scans that share is at most 0.4."""
+value that must be joined to squares of it: saturated tissue has many elsewhere. In scans with wide saturated areas that
+share is at most 0.86; where a field ends it is 1."""
+WIDEST_RIM = 3
+"""Pixels beside no data that are looked at for a mixture of both: splines of third order reach two pixels."""
+MIXED = 0.85
+"""Distance of a ring of pixels from the no-data value, in parts of that of tissue, below which it is a mixture. A linear
+interpolation leaves a half on average."""
+MIN_RING = 100  # pixels of a ring: their mean is known to a tenth of the tissue's contrast
 
 Grey = npt.NDArray[Any]
 
 
-def find_no_data(samples: Sequence[Grey], setting: float | str) -> tuple[float, ...]:
+def no_data_of(
+    samples: Sequence[Grey], shape: Zyx, setting: float | str, missing: Sequence[int]
+) -> tuple[tuple[float, ...], int]:
+    """The grey values that stand for no data in a volume, and the pixels beside them that are not to be trusted.
+
+    Args:
+        samples: arrays (z, y, x) at the places of `sample_boxes(shape)`.
+        shape: voxels of the volume (z, y, x).
+        setting: of `input.no_data`.
+        missing: numbers of the sections that hold no image, which are not looked at.
+    """
+    shown = [
+        (sample[~np.isin(np.arange(box.start[0], box.stop[0]), missing)], box)
+        for sample, box in zip(samples, sample_boxes(shape), strict=True)
+    ]
+    shown = [(sample, box) for sample, box in shown if sample.size]
+    samples, boxes = [sample for sample, _ in shown], [box for _, box in shown]
+    no_data = find_no_data(samples, boxes, shape, setting)
+    return no_data, rim_of(samples, boxes, shape, no_data)
+
+
+def find_no_data(
+    samples: Sequence[Grey], boxes: Sequence[Box], shape: Zyx, setting: float | str
+) -> tuple[float, ...]:
     """The grey values that stand for no data in a volume.
 
     A value does that fills large squares of sections. The least and the greatest grey value may fill some because tissue
@@ -28,6 +60,8 @@ def find_no_data(samples: Sequence[Grey], setting: float | str) -> tuple[float, 
 
     Args:
         samples: arrays (z, y, x) from all over the volume.
+        boxes: where they are.
+        shape: voxels of the volume (z, y, x).
         setting: of `input.no_data`.
     """
     if isinstance(setting, int | float):
@@ -39,9 +73,57 @@ def find_no_data(samples: Sequence[Grey], setting: float | str) -> tuple[float, 
     ends = _ends(samples) if found else (0.0, 0.0)
     if ends[0] == ends[1]:  # nothing else is there
         return ()
-    return tuple(
-        sorted(value for value in found if value not in ends or _is_concentrated(samples, value))
-    )
+
+    def is_saturation(value: float) -> bool:
+        filled = [_filled(s, box, shape, value) for s, box in zip(samples, boxes, strict=True)]
+        voxels = sum(int((sample == value).sum()) for sample in samples)
+        return value in ends and sum(int(f.sum()) for f in filled) < MIN_CONCENTRATED * voxels
+
+    return tuple(sorted(value for value in found if not is_saturation(value)))
+
+
+def rim_of(
+    samples: Sequence[Grey], boxes: Sequence[Box], shape: Zyx, no_data: Sequence[float]
+) -> int:
+    """Pixels beside no data in which it is mixed with tissue, as interpolation does where stacks are aligned.
+
+    Args:
+        samples, boxes, shape: as of `find_no_data`.
+        no_data: the grey values that stand for no data.
+    """
+    widest = 0
+    for value in no_data:
+        rings: list[list[Grey]] = [[] for _ in range(WIDEST_RIM + 2)]
+        for sample, box in zip(samples, boxes, strict=True):
+            filled = _filled(sample, box, shape, value)
+            if filled.any():
+                for ring, more in zip(rings, _rings(sample, filled), strict=True):
+                    ring.append(more)
+        *near, far = (np.concatenate(ring) if ring else np.zeros(0) for ring in rings)
+        usual = abs(float(far.mean()) - value) if len(far) >= MIN_RING else 0.0
+        mixed = [
+            k + 1
+            for k, ring in enumerate(near)
+            if len(ring) >= MIN_RING and abs(float(ring.mean()) - value) < MIXED * usual
+        ]
+        widest = max([widest, *mixed])
+    return min(widest, WIDEST_RIM)
+
+
+def _rings(sample: Grey, filled: npt.NDArray[np.bool_]) -> list[Grey]:
+    """Finite grey values at each distance up to one more than `WIDEST_RIM`, and those a little further in the last."""
+    rings, before = [], filled
+    for distance in [*range(1, WIDEST_RIM + 2), 3 * WIDEST_RIM]:
+        size = 2 * distance + 1
+        within = scipy.ndimage.maximum_filter(filled, (1, size, size))
+        values = sample[within & ~before]
+        rings.append(values[np.isfinite(values)].astype(np.float64))
+        before = within
+    return rings
+
+
+def _filled(sample: Grey, box: Box, shape: Zyx, value: float) -> npt.NDArray[np.bool_]:
+    return Tissue(shape).filled_with(sample == value, box)
 
 
 def _in_squares(samples: Sequence[Grey]) -> dict[float, int]:
@@ -52,23 +134,14 @@ def _in_squares(samples: Sequence[Grey]) -> dict[float, int]:
         least = scipy.ndimage.minimum_filter(sample, window)
         greatest = scipy.ndimage.maximum_filter(sample, window)
         for value in np.unique(least[least == greatest]):
-            inside[float(value)] = inside.get(float(value), 0) + _squares(sample, value)
+            squares = scipy.ndimage.grey_opening(sample == value, window)
+            inside[float(value)] = inside.get(float(value), 0) + int(squares.sum())
     return inside
-
-
-def _squares(sample: Grey, value: float) -> int:
-    return int(scipy.ndimage.grey_opening(sample == value, _window(sample)).sum())
 
 
 def _window(sample: Grey) -> Zyx:
     side = min(LARGE, *sample.shape[1:])
     return (1, side, side)
-
-
-def _is_concentrated(samples: Sequence[Grey], value: float) -> bool:
-    """Whether most voxels of a grey value lie in large squares of it."""
-    voxels = sum(int((sample == value).sum()) for sample in samples)
-    return sum(_squares(sample, value) for sample in samples) >= MIN_CONCENTRATED * voxels
 
 
 def _ends(samples: Sequence[Grey]) -> tuple[float, float]:

@@ -31,9 +31,6 @@ SQUARE = 9
 ones, but single pixels of any value."""
 GROWTH = 12
 """Pixels that no data reach beyond such squares where they go on, as in a corner too narrow for one."""
-RIM = 2
-"""Pixels beside no data that are not trusted: aligned stacks are interpolated, and mix tissue and no data there."""
-
 Grey = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 States = npt.NDArray[np.uint8]
@@ -70,14 +67,19 @@ class Tissue:
         shape: measured voxels (z, y, x).
         no_data: grey values that stand for "nothing was measured" wherever they fill squares.
         missing: numbers of the sections that hold no image.
+        rim: pixels beside no data that are not trusted: aligned stacks are interpolated, and mix tissue and no data
+            there.
         holes: pixels; what is narrower and lies inside tissue is restored.
+        anisotropy: pixels that a section is thick.
         always: whether voxels may be absent for other reasons: a mask, missing chunks, NaN.
     """
 
     shape: Zyx
     no_data: tuple[float, ...] = ()
     missing: tuple[int, ...] = ()
+    rim: int = 0
     holes: int = 32
+    anisotropy: float = 1.0
     always: bool = False
 
     @property
@@ -94,7 +96,7 @@ class Tissue:
         """Pixels along y and x, on either side, that a voxel's state depends on."""
         if not (self.no_data or self.always):
             return 0
-        local = SQUARE - 1 + GROWTH + RIM if self.no_data else 0
+        local = SQUARE - 1 + GROWTH + self.rim if self.no_data else 0
         return local + self.holes
 
     def surroundings(self, box: Box) -> Box:
@@ -135,15 +137,15 @@ class Tissue:
     def _unknown(self, voxels: Grey, box: Box, absent: Mask | None) -> Mask:
         unknown = np.zeros(box.shape, bool)
         for value in self.no_data:
-            unknown |= self._filled_with(voxels == value, box)
+            unknown |= self._with_rim(self.filled_with(voxels == value, box))
         if voxels.dtype.kind == "f":
             unknown |= ~np.isfinite(voxels)
         if absent is not None:
             unknown |= absent
         return unknown
 
-    def _filled_with(self, equal: Mask, box: Box) -> Mask:
-        """Where pixels of one value are no data: in squares of them, what is joined to these, and the rim."""
+    def filled_with(self, equal: Mask, box: Box) -> Mask:
+        """Where pixels of one value are no data: in squares of them, and what is joined to these."""
         if not equal.any():
             return equal
         # beyond the volume there is no data either: a narrow strip along its edge is the end of a square
@@ -153,8 +155,15 @@ class Tissue:
         squares = squares[_inner(padding, equal.shape)]
         near = np.ones((1, 3, 3), bool)
         joined = scipy.ndimage.binary_dilation(squares, near, iterations=GROWTH, mask=equal)
-        rim = 2 * RIM + 1
-        return np.asarray(scipy.ndimage.maximum_filter(joined, (1, rim, rim)))
+        return np.asarray(joined, bool)
+
+    def _with_rim(self, filled: Mask) -> Mask:
+        size = 2 * self.rim + 1
+        return (
+            filled
+            if size == 1
+            else np.asarray(scipy.ndimage.maximum_filter(filled, (1, size, size)))
+        )
 
     def _holes_in_sections(self, known: Mask, box: Box) -> Mask:
         """Closing of each section with a square: what has no room for one, beyond the volume included, is a hole."""
@@ -186,29 +195,27 @@ class Tissue:
             return Seen(voxels[inside.slices])
         sections = np.arange(around.start[0], around.stop[0])
         image = ~np.isin(sections, self.missing)
-        filled = filled_in(voxels, states == MEASURED, image, grey)
+        filled = filled_in(voxels, states == MEASURED, image, grey, self.anisotropy)
         return Seen(filled, states).within(inside)
 
-    def of_samples(self, measured: Measured, samples: Sequence[Grey]) -> list[Grey]:
-        """Samples of a volume without the sections that show no tissue, NaN where nothing was measured."""
-        boxes = zip(samples, sample_boxes(measured.shape), strict=True)
-        shown = [self.measured(sample, box, measured.absent(box)) for sample, box in boxes]
-        return [sample for sample in shown if sample.size]
+    def of_samples(
+        self, measured: Measured, samples: Sequence[Grey]
+    ) -> tuple[list[Grey], float, float]:
+        """Samples of a volume without the sections that show no tissue, NaN where nothing was measured.
 
-    def measured(self, voxels: Grey, box: Box, absent: Mask | None = None) -> Grey:
-        """The sections of a box that show tissue, NaN where none was measured; `voxels` themselves where all was.
-
-        Args:
-            voxels: grey values of the box (z, y, x).
-            box: in measured voxels.
-            absent: see `states`.
+        Also the shares of their voxels that lie outside, and in holes.
         """
-        states = self.states(voxels, box, absent)
-        if states is None:
-            return voxels
-        known = states == MEASURED
-        grey = np.where(known, voxels, np.nan).astype(np.float64)
-        return np.asarray(grey[known.any((1, 2))])
+        shown, outside, inferred = [], 0, 0
+        for sample, box in zip(samples, sample_boxes(measured.shape), strict=True):
+            states = self.states(sample, box, measured.absent(box))
+            if states is not None:
+                outside += int((states == OUTSIDE).sum())
+                inferred += int((states == INFERRED).sum())
+                known = states == MEASURED
+                sample = np.where(known, sample, np.nan)[known.any((1, 2))].astype(np.float64)
+            shown.append(sample)
+        total = sum(sample.size for sample in samples)
+        return [sample for sample in shown if sample.size], outside / total, inferred / total
 
 
 def as_measured(voxels: Grey, states: tuple[States, Grey] | None, field: str = "mean") -> Grey:

@@ -89,7 +89,12 @@ def error_sums(reference: np.ndarray, test: np.ndarray) -> ErrorSums:
 
 
 def ssim_sums(
-    reference: np.ndarray, test: np.ndarray, data_range: float, *, every: int = 1
+    reference: np.ndarray,
+    test: np.ndarray,
+    data_range: float,
+    *,
+    every: int = 1,
+    sections: np.ndarray | None = None,
 ) -> SsimSums:
     """Sum the SSIM maps of slices in the three orientations.
 
@@ -100,6 +105,7 @@ def ssim_sums(
         test: of the same shape.
         data_range: grey values that SSIM's constants refer to.
         every: takes one of so many slices.
+        sections: which sections (z,) count, all by default; windows reach into the others.
 
     Raises:
         ValueError: the shapes differ or are not (z, y, x).
@@ -107,8 +113,11 @@ def ssim_sums(
     _check_pair(reference, test)
     if reference.ndim != 3:
         raise ValueError(f"expected volumes (z, y, x), found {reference.ndim} axes")
+    counted = np.ones(len(reference), bool) if sections is None else sections
     pairs = [
-        _ssim_of_slices(np.moveaxis(reference, k, 0), np.moveaxis(test, k, 0), data_range, every)
+        _ssim_of_slices(
+            np.moveaxis(reference, k, 0), np.moveaxis(test, k, 0), data_range, every, counted, k
+        )
         for k in range(3)
     ]
     (a, i), (b, j), (c, k) = pairs
@@ -123,23 +132,36 @@ def _check_pair(reference: np.ndarray, test: np.ndarray) -> None:
 
 
 def _ssim_of_slices(
-    reference: np.ndarray, test: np.ndarray, data_range: float, every: int
+    reference: np.ndarray,
+    test: np.ndarray,
+    data_range: float,
+    every: int,
+    sections: np.ndarray,
+    axis: int,
 ) -> tuple[float, int]:
+    """The sum of the map over slices across `axis`, and its pixels; only those of `sections` count."""
     from skimage.metrics import structural_similarity  # half a second to import
 
     height, width = reference.shape[1:]
     if min(height, width) < SSIM_WINDOW:
         return 0.0, 0
-    pixels = (height - SSIM_WINDOW + 1) * (width - SSIM_WINDOW + 1)
-    values = [
-        structural_similarity(
-            a.astype(np.float64),
-            b.astype(np.float64),
+    border = SSIM_WINDOW // 2
+    inner = slice(border, -border)
+    total, count = 0.0, 0
+    for k in range(0, len(reference), every):
+        if axis == 0 and not sections[k]:
+            continue
+        _, similarity = structural_similarity(
+            reference[k].astype(np.float64),
+            test[k].astype(np.float64),
             data_range=data_range,
             gaussian_weights=True,
             sigma=SSIM_SIGMA,
             use_sample_covariance=False,
+            full=True,
         )
-        for a, b in zip(reference[::every], test[::every], strict=True)
-    ]
-    return float(np.sum(values)) * pixels, len(values) * pixels
+        # z runs along the rows of slices across y and x
+        pixels = similarity[inner, inner]
+        pixels = pixels if axis == 0 else pixels[sections[inner]]
+        total, count = total + float(pixels.sum()), count + pixels.size
+    return total, count

@@ -87,7 +87,7 @@ class Scores:
     @property
     def detail(self) -> float:
         """Mean ring correlation down to `DETAIL_PERIOD`."""
-        return float(self.rings[: PERIODS.index(DETAIL_PERIOD)].mean())
+        return ring_mean(self.cross.sum(0), self.power.sum(0), self.measured_power.sum(0))
 
     @property
     def fine_correlation(self) -> float:
@@ -168,20 +168,33 @@ def gain_in_detail(result: Scores, beside: Scores) -> tuple[float, float, float]
     return interval(len(result), lambda at: result.at(at).detail - beside.at(at).detail)
 
 
-def _sums(section: Grey, measured: Grey) -> tuple[Any, ...]:
+def ring_sums(section: Grey, measured: Grey) -> npt.NDArray[np.float64]:
+    """Sums over the Fourier coefficients of two windowed sections, by ring: Re(A B*), |A|^2 and |B|^2, (3, rings)."""
     a, b = section.astype(np.float64), measured.astype(np.float64)
     window = np.outer(*(np.hanning(n + 2)[1:-1] for n in a.shape))
     A, B = (np.fft.fft2((part - part.mean()) * window) for part in (a, b))
     ring = _rings(a.shape)
-    rings = [
-        np.bincount(ring.ravel(), part.ravel(), len(PERIODS) + 1)[1 : len(PERIODS)]
-        for part in ((A * B.conj()).real, np.abs(A) ** 2, np.abs(B) ** 2)
-    ]
+    return np.array(
+        [
+            np.bincount(ring.ravel(), part.ravel(), len(PERIODS) + 1)[1 : len(PERIODS)]
+            for part in ((A * B.conj()).real, np.abs(A) ** 2, np.abs(B) ** 2)
+        ]
+    )
+
+
+def ring_mean(cross: Any, power: Any, measured_power: Any) -> float:
+    """Mean correlation of the rings down to `DETAIL_PERIOD`."""
+    rings = cross / np.maximum(np.sqrt(power * measured_power), 1e-12)
+    return float(rings[: PERIODS.index(DETAIL_PERIOD)].mean())
+
+
+def _sums(section: Grey, measured: Grey) -> tuple[Any, ...]:
+    a, b = section.astype(np.float64), measured.astype(np.float64)
     fine_a, fine_b = (part - scipy.ndimage.gaussian_filter(part, FINE_SIGMA) for part in (a, b))
     fine = [
         float((p * q).mean()) for p, q in ((fine_a, fine_b), (fine_a, fine_a), (fine_b, fine_b))
     ]
-    return (float(np.square(a - b).sum()), a.size, *rings, fine)
+    return (float(np.square(a - b).sum()), a.size, *ring_sums(section, measured), fine)
 
 
 def _rings(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:

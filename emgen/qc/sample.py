@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from emgen.config.qc import Qc
 from emgen.geometry import Box, Zyx, zyx
+from emgen.physics.tissue import OUTSIDE
 from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
 from emgen.volumes.inputs import open_input
@@ -94,6 +95,24 @@ class Tile:
     restored: npt.NDArray[np.float32]
     interpolated: npt.NDArray[np.float32]
     reference: npt.NDArray[np.float32] | None
+    restored_sections: npt.NDArray[np.bool_] = field(
+        default_factory=lambda: np.ones(1, np.bool_)  # of every section, unless it is said
+    )
+
+    def without_copies(self, volume: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """A volume whose sections that are measured ones, as they are, give way to the mean of those beside them.
+
+        What was copied agrees with the truth, noise and all, and says nothing of the restoration. Result and truth are
+        both treated so: what is left depends on restored sections alone.
+        """
+        copies = np.flatnonzero(~np.broadcast_to(self.restored_sections, len(volume)))
+        if not len(copies) or len(copies) == len(volume):
+            return volume
+        filled = volume.copy()
+        for z in copies:
+            beside = [volume[k] for k in (z - 1, z + 1) if 0 <= k < len(volume)]
+            filled[z] = np.mean(beside, axis=0)
+        return filled
 
     def candidate(self, name: Candidate) -> npt.NDArray[np.float32]:
         """Grey values of the restored volume or of linear interpolation."""
@@ -151,7 +170,9 @@ class Sample:
             qc,
             Volume.open(folder / "restored.ome.zarr"),
             open_input(plan.config.input),
-            Volume.open(qc.reference) if qc.reference else None,
+            Volume.open(qc.reference, missing=plan.config.input.missing_chunks)
+            if qc.reference
+            else None,
             tuple(tile.shift(part.start) for tile in spread(part.shape, qc.tile, qc.tiles)),
             Volume.open(folder / "uncertainty.ome.zarr") if several else None,
             Calibration.read(trial) if several and trial.exists() else None,
@@ -163,13 +184,20 @@ class Sample:
         return self.boxes[len(self.boxes) // 2]
 
     def read(self, box: Box) -> Tile:
-        """The grey values of any box of the output."""
-        return Tile(
-            box,
+        """The grey values of any box of the output; where there is no tissue all volumes are alike."""
+        states = self.plan.states(self.measured, box)
+        outside = None if states is None else states[0] == OUTSIDE
+        volumes = (
             self.restored.read(box).astype(np.float32),
             self.plan.interpolated(self.measured, box),
             None if self.reference is None else self.reference.read(box).astype(np.float32),
+            restored_sections(self.plan, box),
         )
+        if outside is not None:
+            for volume in volumes:
+                if volume is not None:
+                    volume[outside] = self.plan.intensity.low
+        return Tile(box, *volumes)
 
     def map(self, function: Callable[[Box], T], threads: int = 1) -> Iterator[T]:
         """Apply a function to the box of every tile, `threads` at a time; results come in order."""
@@ -182,6 +210,16 @@ def baseline(plan: Plan) -> str:
     it has the output's voxels.
     """
     return "linear interpolation" if max(plan.scale) > 1 else "the input"
+
+
+def restored_sections(plan: Plan, box: Box) -> npt.NDArray[np.bool_]:
+    """Which sections of a box of the output were restored: all but measured ones that were kept as they are."""
+    z = np.arange(box.start[0], box.stop[0])
+    factor = plan.scale[0]
+    if factor == 1 or not plan.mode.keeps_measured or plan.noise_model.sigma > 0:
+        return np.ones(len(z), np.bool_)
+    copied: npt.NDArray[np.bool_] = (z % factor == 0) & ~np.isin(z // factor, plan.missing)
+    return ~copied
 
 
 def supported(plan: Plan) -> Box:

@@ -19,6 +19,7 @@ from emgen.config.facts import Figures
 from emgen.qc.metrics import METRICS
 from emgen.qc.metrics.metric import Metric
 from emgen.qc.verdict import Check, Verdict, advice, not_tested, overall
+from emgen.run.inspection.finding import Inspection
 from emgen.run.plan import Plan
 
 NO_REFERENCE = (
@@ -62,14 +63,39 @@ def summary_type(metrics: Iterable[Metric[Any]]) -> type[Verdicts]:
 Summary = summary_type(METRICS)
 
 
-def summarise(plan: Plan, figures: Mapping[str, Figures]) -> Verdicts:
+def inspected(inspection: Inspection) -> list[Check]:
+    """What was found in the input, as checks: a warning each, or one that passes."""
+    warned = [finding for finding in inspection.findings if finding.severity != "note"]
+    if not warned:
+        reason = (
+            f"Nothing was found in the input that speaks against restoring it ({inspection.sections_looked_at} of "
+            f"{inspection.sections} sections were looked at)."
+        )
+        return [Check(name="input", verdict="pass", measure="", value=None, reason=reason)]
+    return [
+        Check(
+            name=f"input: {finding.what.replace('-', ' ')}",
+            verdict="warn",
+            measure=finding.evidence,
+            value=None,
+            reason=f"{finding.sentence.rstrip('.')}. {finding.what_to_do}",
+        )
+        for finding in warned
+    ]
+
+
+def summarise(
+    plan: Plan, figures: Mapping[str, Figures], inspection: Inspection | None = None
+) -> Verdicts:
     """Judge everything that was measured of a run.
 
     Args:
         plan: of the run.
         figures: by the names of the metrics; those that do not apply to the run are left out.
+        inspection: what was found in its input; None where it was not looked at.
     """
-    checks = [
+    checks = [] if inspection is None else inspected(inspection)
+    checks += [
         check
         for metric in METRICS
         if metric.name in figures

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from emgen.config.facts import Figures
-from emgen.qc.sample import Sample, supported
+from emgen.qc.sample import Sample, restored_sections, supported
 from emgen.qc.words import percent, plural, times
 from emgen.run.plan import Plan
 
@@ -34,6 +34,9 @@ class Sampled(Figures):
     tiles: int
     largest_tile: tuple[int, int, int]
     share: float = Field(description="Measured voxels over all voxels of the output.")
+    restored_sections: int = Field(
+        description="Of these sections, those that are no measured ones kept as they are: what figures with a reference are of."
+    )
     sections: tuple[int, int] = Field(
         description="First output section of the tiles, and the one after the last."
     )
@@ -46,6 +49,7 @@ def sampled(sample: Sample) -> Sampled:
         tiles=len(sample.boxes),
         largest_tile=max((tile.shape for tile in sample.boxes), key=math.prod),
         share=sum(tile.size for tile in sample.boxes) / math.prod(sample.plan.shape),
+        restored_sections=int(restored_sections(sample.plan, box).sum()),
         sections=(box.start[0], box.stop[0]),
     )
 
@@ -56,6 +60,14 @@ def described(part: Sampled, plan: Plan) -> str:
     left_out = "; extrapolated sections left out" if plan.extrapolated else ""
     tiles = f"{plural(part.tiles, 'tile')} of {most}{times(part.largest_tile)} voxels"
     return f"{tiles}, {percent(part.share)} of the output{left_out}"
+
+
+def rested_on(part: Sampled, plan: Plan) -> str:
+    """The sampled part in words, where figures are of restored sections only."""
+    copied = part.sections[1] - part.sections[0] - part.restored_sections
+    of = f"; {plural(part.restored_sections, 'restored section')}" if copied else ""
+    without = f", without the {copied} measured ones that were kept" if copied else ""
+    return f"{described(part, plan)}{of}{without}"
 
 
 def added(tiles: Iterable[Sequence[Any]]) -> list[Any]:

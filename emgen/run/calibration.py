@@ -77,6 +77,8 @@ def planned(plan: Plan, trial: Trial) -> Plan:
         missing=(),
         no_data=(),
         absent=False,
+        blank=0.0,
+        inferred=0.0,
         dtype="float32",
     )
 

@@ -107,26 +107,34 @@ class Lease:
             holder = holder or self.holder()
             if holder is not None and self._lives(holder):
                 return holder
-            beside = self.path.with_name(f"{self.path.name}.{self.mine.token}")
-            beside.write_text(self._text())
-            beside.replace(self.path)
+            self._replace()
         if holder is not None and not holder.is_here:
             time.sleep(SETTLED_AFTER_S)
         return None if self.is_mine() else self.holder()
+
+    def living(self) -> Holder | None:
+        """The living process that has it, without taking it; None where there is none."""
+        holder = self.holder()
+        return holder if holder is not None and self._lives(holder) else None
+
+    def take_on(self) -> None:
+        """Make this process the holder of a lease that it was given by another one, with the same token."""
+        self._replace()
 
     def holder(self) -> Holder | None:
         """Who has it; None where nobody has, and one without a name where the file cannot be read."""
         try:
             facts = json.loads(self.path.read_text())
             return Holder(**{part.name: facts[part.name] for part in fields(Holder)})
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError):
             return UNKNOWN
 
     def is_mine(self) -> bool:
         """Whether it is still this process's own."""
-        return self.holder() == self.mine
+        holder = self.holder()
+        return holder is not None and holder.token == self.mine.token
 
     def keep(self, lost: Callable[[], None]) -> None:
         """Renew it from a thread until it is given back; `lost` is called if another process has it by then."""
@@ -159,6 +167,11 @@ class Lease:
             return False
         return True
 
+    def _replace(self) -> None:
+        beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}")
+        beside.write_text(self._text())
+        beside.replace(self.path)
+
     def _lives(self, holder: Holder) -> bool:
         if holder == UNKNOWN:
             return self._age_s() < MADE_WITHIN_S
@@ -169,9 +182,13 @@ class Lease:
     def _age_s(self) -> float:
         """Seconds since it was renewed, by the clock of the file system that it lies on."""
         try:
-            with TemporaryFile(dir=self.path.parent) as now:
-                return os.fstat(now.fileno()).st_mtime - self.path.stat().st_mtime
-        except FileNotFoundError:
+            with TemporaryFile(dir=self.path.parent) as file:
+                now = os.fstat(file.fileno()).st_mtime
+        except OSError:
+            now = time.time()  # who may not write there only looks
+        try:
+            return now - self.path.stat().st_mtime
+        except OSError:
             return 0.0
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from emgen.run.metadata import damaged_metadata, mend_metadata
-from emgen.run.output import create_output, stored_plan
+from emgen.run.output import TISSUE, create_output, stored_plan
 from emgen.run.plan import PLAN_FILE, PLANNED_FILE, Plan, make, without_qc
 from emgen.run.resolve import RunSpec
 from emgen.run.results import Results
@@ -32,6 +32,8 @@ def begin(plan: Plan, spec: RunSpec, run: Path) -> None:
     create_output(plan, spec, run / "restored.ome.zarr")
     if plan.several_samples:
         create_output(plan, spec, run / "uncertainty.ome.zarr", np.float32)
+    if plan.marks_tissue:
+        create_output(plan, spec, run / TISSUE, np.uint8, label=True)
     plan.write(run / PLAN_FILE)
     facts = {"key": plan.key, "blocks": len(plan.grid), "jobs": plan.grid.jobs}
     write_whole(run / PLANNED_FILE, json.dumps(facts, indent=2) + "\n")
@@ -70,6 +72,8 @@ def mend(spec: RunSpec, run: Path) -> list[str]:
         # the plan was lost together with all that it was made for
         marked.unlink(missing_ok=True)
         return said
+    if plan.marks_tissue:
+        there.append((run / TISSUE).exists())
     if not all(there):
         for mark in (
             run / "restored.json",

@@ -16,9 +16,12 @@ from emgen.run.resolve import RunSpec
 from emgen.volumes.pyramid import factors
 from emgen.volumes.volume import Volume
 
+TISSUE = "tissue.ome.zarr"
+"""What each voxel of the output is, as `emgen.physics.tissue` has it; only where not all were measured."""
+
 
 def create_output(
-    plan: Plan, spec: RunSpec, path: Path, dtype: npt.DTypeLike | None = None
+    plan: Plan, spec: RunSpec, path: Path, dtype: npt.DTypeLike | None = None, label: bool = False
 ) -> Volume:
     """The empty output with all its levels, or the one that an earlier start of the same plan made.
 
@@ -27,6 +30,7 @@ def create_output(
         spec: what its metadata says.
         path: of the volume.
         dtype: of its voxels; that of the plan by default.
+        label: whether its voxels are classes: then it has no coarser levels.
 
     Raises:
         EmgenError: something else is at `path`.
@@ -52,9 +56,10 @@ def create_output(
         ngff=output.ngff,
         chunk=output.chunk,
         shard=output.shard,
-        factors=factors(plan.shape, plan.voxel),
+        factors=[(1, 1, 1)] if label else factors(plan.shape, plan.voxel),
         origin=(z, y, x),
-        window=_window(plan, spec.dtype),
+        window=None if label else _window(plan, spec.dtype),
+        label=label,
         attributes={
             "emgen": {
                 "key": plan.key,

@@ -22,7 +22,7 @@ from emgen.networks.card import Card
 from emgen.networks.card import resolve as resolve_card
 from emgen.physics import interpolation, missing
 from emgen.physics.grey_scale import fit_grey_scale
-from emgen.physics.no_data import find_no_data
+from emgen.physics.no_data import no_data_of
 from emgen.physics.noise_model import NoiseModel
 from emgen.physics.psf import Kernel
 from emgen.physics.tissue import Mask, Seen, States, Tissue, as_measured
@@ -64,7 +64,10 @@ class Plan:
         noise_model: the noise of the measurement, in grey values.
         missing: numbers of the measured sections that hold no image.
         no_data: grey values that stand for "nothing was measured" where they fill squares.
-        absent: whether the input itself says of voxels that they were not measured, by a mask or missing chunks.
+        rim: pixels beside them that are not trusted.
+        absent: whether voxels were not measured whatever is stored: a mask, missing chunks or NaN say so.
+        blank: share of the sampled voxels that show no tissue, and stay as they are.
+        inferred: share of the sampled voxels in holes of the tissue, which are restored.
         psf: point spread function (y, x), None where there is none or it is still to be fitted.
         prior: name or path of the prior's weights, and what its card says.
         estimator: the same of the estimator, None where sampling begins from linear interpolation.
@@ -83,7 +86,10 @@ class Plan:
     noise_model: NoiseModel
     missing: tuple[int, ...]
     no_data: tuple[float, ...]
+    rim: int
     absent: bool
+    blank: float
+    inferred: float
     psf: Kernel | None
     prior: dict[str, Any]
     estimator: dict[str, Any] | None
@@ -125,6 +131,11 @@ class Plan:
     def several_samples(self) -> bool:
         """Whether the spread of samples is written too."""
         return self.config.restore.samples > 1
+
+    @property
+    def marks_tissue(self) -> bool:
+        """Whether a volume is written that says which voxels show tissue: not all do."""
+        return bool(self.no_data or self.missing or self.absent)
 
     @property
     def story(self) -> tuple[str, ...]:
@@ -176,7 +187,9 @@ class Plan:
             self.measured_shape,
             self.no_data,
             self.missing,
+            self.rim,
             settings.holes,
+            max(self.scale[0], self.measured_voxel.anisotropy),
             self.absent or np.dtype(self.dtype).kind == "f",
         )
 
@@ -318,16 +331,15 @@ def make(spec: RunSpec, adapted: str | Path | None = None, psf: str | Path | Non
     measured, restore = spec.measured, spec.config.restore
     without_image = missing.resolve_missing(measured, spec.config.input.lost)
     samples = read_samples(measured)
-    with_image = missing.drop_missing(samples, measured.shape, without_image)
-    no_data = find_no_data(with_image, spec.config.input.no_data)
-    rule = Tissue(measured.shape, no_data, without_image)
-    with_image = rule.of_samples(measured, samples)
+    no_data, rim = no_data_of(samples, measured.shape, spec.config.input.no_data, without_image)
+    rule = Tissue(measured.shape, no_data, without_image, rim, spec.config.input.holes)
+    with_image, blank, inferred = rule.of_samples(measured, samples)
     intensity, noise = fit_grey_scale(with_image, spec.mode.noise_setting, measured.path)
     identity = fingerprint(measured, samples)
     weights = restore.prior if adapted is None else str(adapted)
     prior = spec.prior if adapted is None else _adapted_to(adapted, spec, identity)
     kernel = spec.mode.psf if psf is None else _fitted_to(psf, spec, identity)
-    decided = [asdict(intensity), asdict(noise), without_image, no_data, kernel]
+    decided = [asdict(intensity), asdict(noise), without_image, no_data, rim, kernel]
     key = [METHOD, spec.settings, prior.sha256, identity, *decided]
     estimator = spec.estimator
     return Plan(
@@ -339,7 +351,10 @@ def make(spec: RunSpec, adapted: str | Path | None = None, psf: str | Path | Non
         noise_model=noise,
         missing=without_image,
         no_data=no_data,
-        absent=says_absent(measured),
+        rim=rim,
+        absent=says_absent(measured) or not all(np.isfinite(part).all() for part in samples),
+        blank=blank,
+        inferred=inferred,
         psf=kernel,
         prior={"weights": weights, **prior.digest()},
         estimator=None

@@ -17,6 +17,7 @@ from typing import Any
 
 from emgen import __version__
 from emgen.config.qc import Qc
+from emgen.run.output import TISSUE
 from emgen.run.plan import Plan
 from emgen.run.results import Results
 from emgen.volumes.ledger import digest
@@ -57,6 +58,7 @@ def run_facts(plan: Plan, jobs: dict[str, Any], qc: Qc) -> dict[str, Any]:
         "intensity": {"low": plan.intensity.low, "high": plan.intensity.high},
         "noise": asdict(plan.noise_model),
         "lost": plan.missing,
+        "no_data": plan.no_data,
         "psf": plan.psf,
         "prior": plan.prior,
         "estimator": plan.estimator,
@@ -157,6 +159,10 @@ def write(plan: Plan, jobs: dict[str, Any], run: Path, qc: Qc) -> None:
     if plan.several_samples:
         results["uncertainty.ome.zarr/"] = (
             "standard deviation over samples in grey values, OME-Zarr"
+        )
+    if plan.marks_tissue:
+        results[f"{TISSUE}/"] = (
+            "0 no tissue, 1 measured, 2 inferred in a hole of the tissue, OME-Zarr"
         )
     facts = run_facts(plan, jobs, qc)
     facts["output"]["checksums"] = checksums(Results(plan, run))

@@ -120,7 +120,7 @@ class Restorer:
             sigma=self._sigma(y),
             noise=plan.noise_model,
             unit=plan.intensity.unit,
-            coverage=None if known is None else Coverage(known, plan.read_box(box)),
+            coverage=None if known is None else Coverage(known, plan.read_box(box), plan.missing),
             device=self.device,
         )
 

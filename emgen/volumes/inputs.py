@@ -63,6 +63,19 @@ def chunk_note(measured: Measured, settings: Input) -> str | None:
     return f"{measured.path}: {found}; they are taken as blank"
 
 
+def refuse_broken_reference(path: str | None, settings: Input) -> None:
+    """`EmgenError` if chunks of a reference are not there, and the settings of the input do not say that they are blank.
+
+    Labels are blank in many places: a chunk of them that is not there is blank too.
+    """
+    found = None if path is None else count_missing(Volume.open(path))
+    if found is not None and found.count and settings.missing_chunks == "refuse":
+        raise EmgenError(
+            f"qc.reference: {path}: {found}. A copy may have broken off: copy it again. If what is missing is blank, set "
+            "`input: {missing_chunks: blank}`"
+        )
+
+
 def refuse_absurd_voxel(voxel: VoxelSize, where: str, advice: str) -> None:
     """`EmgenError` for a voxel size that no electron microscope gives.
 

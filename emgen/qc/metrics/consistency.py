@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.ndimage
 from pydantic import Field
 
 from emgen.config.facts import Figures
 from emgen.geometry import Box, VoxelSize, zyx
+from emgen.physics.tissue import MEASURED
 from emgen.qc.curves import Curve, curves
 from emgen.qc.fourier import Sector, ShellSums, shell_sums, shell_width
 from emgen.qc.grey_errors import ErrorSums, error_sums
@@ -242,11 +244,20 @@ def _pair(sample: Sample, footprint: Box, degraded: Grey) -> tuple[Grey, Grey]:
     """The measured voxels of a footprint, and what the forward model gives them."""
     if not footprint.size:
         return degraded, degraded
-    measured = sample.measured.read(footprint).astype(np.float32)
-    first, stop = footprint.start[0], footprint.stop[0]
-    missing = [k - first for k in sample.plan.missing if first <= k < stop]
-    measured[missing] = degraded[missing]  # nothing was measured that could disagree
+    seen = sample.plan.see(sample.measured, footprint)
+    measured = seen.voxels.astype(np.float32)
+    if seen.states is not None:
+        # where nothing was measured nothing can disagree, nor where the forward model looks there
+        made_up = scipy.ndimage.maximum_filter(seen.states != MEASURED, _reach(sample.plan))
+        measured[made_up] = degraded[made_up]
     return measured, degraded
+
+
+def _reach(plan: Plan) -> list[int]:
+    """Measured voxels (z, y, x) that share output voxels with the one in the middle."""
+    acquisition = plan.mode.acquisition
+    spans = zip(acquisition.reach, acquisition.scale, strict=True)
+    return [2 * ((last - first) // step) + 1 for (first, last), step in spans]
 
 
 def _against_range(rmse: float, grey_range: float) -> Check:

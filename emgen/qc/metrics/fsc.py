@@ -15,7 +15,7 @@ from emgen.qc.metrics.metric import Measured, Metric, Needs
 from emgen.qc.report.blocks import Note, Page, Panel, Picture
 from emgen.qc.report.tables import Row, Table, distance_from_one, row
 from emgen.qc.sample import CANDIDATES, Sample, baseline
-from emgen.qc.tiles import Pair, Sampled, added, described, sampled
+from emgen.qc.tiles import Pair, Sampled, added, rested_on, sampled
 from emgen.qc.verdict import Check, Verdict, judged
 from emgen.qc.words import number, opened
 from emgen.run.plan import Plan
@@ -74,14 +74,24 @@ class Fsc(Metric[FscFigures]):
         width = max(fourier.shell_width(box.shape, voxel) for box in sample.boxes)
         middle = sample.read(sample.middle)
         shifts = [
-            fourier.register(middle.truth, middle.candidate(name), voxel) for name in CANDIDATES
+            fourier.register(
+                middle.without_copies(middle.truth),
+                middle.without_copies(middle.candidate(name)),
+                voxel,
+            )
+            for name in CANDIDATES
         ]
 
         def sums(box: Box) -> list[fourier.ShellSums]:
             tile = sample.read(box)
+            truth = tile.without_copies(tile.truth)
             return [
                 fourier.shell_sums(
-                    tile.truth, tile.candidate(name), voxel, width=width, registration=shift
+                    truth,
+                    tile.without_copies(tile.candidate(name)),
+                    voxel,
+                    width=width,
+                    registration=shift,
                 )
                 for name, shift in zip(CANDIDATES, shifts, strict=True)
             ]
@@ -150,7 +160,7 @@ class Fsc(Metric[FscFigures]):
                     "the curve falls below 0.5 (the usual criterion against a reference; 0.143 is that between "
                     "independent halves). Bottom: power over the reference's. Correlation does not see smoothing, "
                     "power does: below 1 the volume is smoother than the reference, which has noise of its own. "
-                    f"{opened(described(figures.sampled, page.plan))}",
+                    f"{opened(rested_on(figures.sampled, page.plan))}",
                 ),
                 Table(page.columns, tuple(self.rows(figures))),
                 Note(

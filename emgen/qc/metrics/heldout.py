@@ -24,7 +24,7 @@ from emgen.qc.section_model import UNDECIDED_DB, evidence, texture
 from emgen.qc.verdict import Check, Verdict, not_tested
 from emgen.qc.words import number, opened, plural, times
 from emgen.run.plan import Plan
-from emgen.volumes.samples import read_samples
+from emgen.volumes.samples import sample_boxes
 
 FEW_PLACES = 6
 """With fewer places the interval is a guess, and a pass would be one too."""
@@ -113,7 +113,9 @@ class HeldOut(Metric[HeldOutFigures]):
             held = hold_out(plan, sample.measured, device, threads)
         figures = compared(held, data_range(plan))
         if held:
-            samples = read_samples(sample.measured)
+            samples = [
+                plan.see(sample.measured, box).voxels for box in sample_boxes(plan.measured_shape)
+            ]
             found = section_model(held, samples, plan)
             figures = figures.model_copy(update={"section_model": found})
         few = [held[0], held[len(held) // 2]] if held else []

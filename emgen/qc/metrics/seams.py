@@ -79,8 +79,8 @@ class Seams(Metric[SeamsFigures]):
         restored, controls = (
             face_steps.score(_face_means(read, box, grid.block), plan.scale)
             for read in (
-                sample.restored.read,
-                lambda region: plan.interpolated(sample.measured, region),
+                lambda region: sample.read(region).restored,
+                lambda region: sample.read(region).interpolated,
             )
         )
         figures = SeamsFigures(

@@ -22,6 +22,7 @@ from emgen.qc.sample import Sample, baseline
 from emgen.qc.summary import Verdicts
 from emgen.qc.verdict import by_urgency
 from emgen.qc.words import duration, number, plural
+from emgen.run.inspection.finding import Inspection
 
 LABELS = {check: label for metric in METRICS for check, label in metric.labels.items()}
 """Words for names of checks."""
@@ -37,6 +38,7 @@ class Findings:
         facts: what stands in `provenance/run.json`.
         times: of the run's rules.
         arrays: what metrics kept beside their figures, by the metrics' names.
+        inspection: what was found in the input; None where it was not looked at.
     """
 
     summary: Verdicts
@@ -44,6 +46,7 @@ class Findings:
     facts: Mapping[str, Any]
     times: list[RuleTimes]
     arrays: Mapping[str, Arrays] = field(default_factory=dict)
+    inspection: Inspection | None = None
 
 
 def render(findings: Findings) -> str:
@@ -65,6 +68,8 @@ def render(findings: Findings) -> str:
         summary=findings.summary,
         checks=by_urgency(findings.summary.checks),
         facts=findings.facts,
+        input_name=Path(plan.config.input.volume.rstrip("/")).name,
+        inspection=findings.inspection,
         times=findings.times,
         labels=LABELS,
         **_overview(findings, view, shown),

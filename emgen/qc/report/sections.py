@@ -12,7 +12,7 @@ from emgen.geometry import Box, Zyx, zyx
 from emgen.qc.axes import PLANES, Plane
 from emgen.qc.sample import Sample, baseline, supported
 from emgen.run.plan import Plan
-from emgen.volumes.volume import Volume
+from emgen.volumes.measured import Measured
 
 FIELD = 256
 """Output voxels a side that are shown around the middle: what a third of the page's width still resolves."""
@@ -74,10 +74,12 @@ def title(plan: Plan, name: str) -> str:
     return {"measured": "Input", "labels": "Reference labels"}.get(name, name.capitalize())
 
 
-def nearest_measured(plan: Plan, measured: Volume, box: Box) -> Pixels:
+def nearest_measured(plan: Plan, measured: Measured, box: Box) -> Pixels:
     """The input on the output's voxels: for every voxel of `box` the nearest measured one."""
     support = plan.interpolation_support(box)
     voxels = measured.read(support)
+    if voxels.dtype.kind == "f":
+        voxels = np.nan_to_num(voxels, nan=plan.intensity.low)
     for axis in range(3):
         place = (np.arange(box.start[axis], box.stop[axis]) - plan.centre[axis]) / plan.scale[axis]
         index = np.clip(
