@@ -14,8 +14,8 @@ from emgen.config.run import parse
 from emgen.geometry import Box
 from emgen.networks.device import fixed_arithmetic
 from emgen.qc import heldout_scores, section_model
+from emgen.qc.heldout_figures import SectionModel, compared
 from emgen.qc.metrics import named
-from emgen.qc.metrics.heldout import SectionModel, compared
 from emgen.run import heldout
 from emgen.run.heldout import Held, hold_out, places
 from emgen.run.plan import Plan, make
