@@ -166,7 +166,7 @@ def _section_model(figures: HeldOutFigures, plan: Plan) -> Check:
             "The sections lie too far apart to tell whether they are slices of the tissue or means of it.",
         )
     fits = "mean" if found.evidence_db > 0 else "slice"
-    if abs(found.evidence_db) < UNDECIDED_DB:
+    if UNDECIDED_DB[0] < found.evidence_db < UNDECIDED_DB[1]:
         return not_tested(
             name,
             "The measured sections do not tell whether they are slices of the tissue or means of it.",
