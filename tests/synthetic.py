@@ -69,6 +69,7 @@ def run(
         missing=(),
         no_data=(),
         absent=False,
+        corrections=None,
         psf=None,
         prior={"name": "none", "sha256": "0" * 64},
         estimator=None,
