@@ -1,11 +1,13 @@
 """Volumes behind an address: the voxels of the folder, or a sentence, whatever the server does."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from runs import ROOT
-from servers import serving
+from runs import ROOT, environment
+from servers import Handler, serving
 from test_chunks import LAYOUTS, VOXELS, WHOLE, chunks, store
 
 from emgen.config.input import Input
@@ -206,3 +208,34 @@ def test_a_bucket_without_rights_is_said(bucket):
     faults[name] = lambda path, times: 403
     with pytest.raises(EmgenError, match="you have no right"):
         Volume.open(f"s3://{name}/v.zarr")
+
+
+def test_a_header_comes_from_the_users_configuration_and_not_from_settings(tmp_path):
+    """What SECURITY.md advises in place of a password in an address."""
+
+    class Closed(Handler):
+        def do_GET(self):  # noqa: N802
+            if self.headers.get("Authorization") == "Bearer open":
+                super().do_GET()
+            else:
+                self.answer(401, b"")
+
+    (tmp_path / "conf.json").write_text(
+        '{"https": {"client_kwargs": {"headers": {"Authorization": "Bearer open"}}}}'
+    )
+    code = (
+        "import sys; from emgen.volumes.volume import Volume; print(Volume.open(sys.argv[1]).dtype)"
+    )
+    with serving(ROOT / "demo") as server:
+        server.RequestHandlerClass = Closed
+        address = f"{server.url}/measured.ome.zarr"
+        with pytest.raises(EmgenError, match="no right to read it"):
+            Volume.open(address)
+        opened = subprocess.run(
+            [sys.executable, "-c", code, address],
+            env={**environment(), "FSSPEC_CONFIG_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert opened.stdout.strip() == "uint8", opened.stderr[-2000:]

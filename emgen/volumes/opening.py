@@ -71,8 +71,9 @@ def open_level(
         EmgenError: nothing there, no OME-Zarr image of versions 0.1 to 0.5, damaged, or not one 3-D volume.
     """
     if "://" not in where and not Path(where).exists():
+        seen = "" if Path(where).is_absolute() else f", as seen from {Path.cwd()}"
         raise EmgenError(
-            f"there is no volume at {where}; expected an OME-Zarr image (a folder or a URL)"
+            f"there is no volume at {where}{seen}; expected an OME-Zarr image (a folder or a URL)"
         )
     with _one_sentence(where):
         groups = _groups(where, mode, missing)
