@@ -30,6 +30,7 @@ NAMES = (
     "noise",
     "grey_values",
     "hot_pixels",
+    "familiarity",
 )
 """Modules of this package; `find` of a module yields what it finds."""
 
