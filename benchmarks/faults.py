@@ -53,7 +53,7 @@ def _(case: Case, rng: Rng) -> Case | None:
     return case
 
 
-@fault("one jump of 8-14 px", "position-jumps")
+@fault("one jump of 8-14 px", "position-jumps", "jitter")
 def _(case: Case, rng: Rng) -> Case | None:
     k, out = inner(case, rng), case.voxels.copy()
     out[k:] = np.roll(out[k:], rng.integers(6, 10, 2) * rng.choice([-1, 1], 2), (1, 2))

@@ -44,7 +44,7 @@ def stack(whole) -> np.ndarray:
 def look(case: Case) -> Look:
     voxel = VoxelSize(*case.voxel)
     mode = "isotropic" if voxel.anisotropy > 1.5 else "denoise"
-    return Look.at(Array(case.voxels, voxel), Restore(**({"mode": mode} | case.settings)))
+    return Look.at(Array(case.voxels, voxel=voxel), Restore(**({"mode": mode} | case.settings)))
 
 
 def found(case: Case) -> dict[str, Finding]:
@@ -86,7 +86,7 @@ def test_a_finding_says_which_sections(stack, plant, code, sections):
 def test_what_is_said_to_be_lost_is_not_found(stack):
     voxels = stack.copy()
     voxels[9] = np.random.default_rng(0).normal(3, 1, voxels[9].shape).clip(0, 255)
-    array = Array(voxels, VoxelSize(*VOXEL))
+    array = Array(voxels, voxel=VoxelSize(*VOXEL))
     assert [f.what for f in findings(Look.at(array, Restore()))] == ["faint-sections"]
     assert findings(Look.at(array, Restore(), lost=(9,))) == []
 

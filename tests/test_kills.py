@@ -1,7 +1,6 @@
 """A run that is killed at any moment and started again gives the voxels of one that was not."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,14 +15,19 @@ from runs import ROOT, command, environment, measured, read, restore, settings, 
 def test_a_workflow_that_is_killed_gives_what_it_would_have_given(tmp_path):
     """Its head alone by turns, whose jobs live on for a while, and all of its processes."""
     config = settings(measured(tmp_path), restore={"steps": 1}, grid={"blocks_per_job": 9})
-    target, chance, kills = "results/small/restored.json", random.Random(16), 0
-    environ = environment() | {"PYTHONPATH": str(ROOT)}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
-    for kill in (os.kill, os.killpg, os.kill):
-        process = subprocess.Popen(command(tmp_path, config, target), env=environ, **quiet)
-        lines = written(tmp_path)
-        while process.poll() is None and written(tmp_path) < lines + chance.randrange(1, 8):
-            time.sleep(0.05)
+    target, kills, said = "results/small/restored.json", 0, tmp_path / "said"
+    # of 18 blocks and 27 write units of the output, written by two jobs each
+    for kill, lines in ((os.kill, 3), (os.killpg, 12), (os.kill, 22), (os.killpg, 35)):
+        with said.open("w") as log:
+            process = subprocess.Popen(
+                command(tmp_path, config, target, "--rerun-incomplete"),
+                env=environment() | {"PYTHONPATH": str(ROOT)},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            while process.poll() is None and written(tmp_path) < lines:
+                time.sleep(0.02)
         if process.poll() is None:
             kill(process.pid, signal.SIGKILL)
             kills += 1
@@ -31,7 +35,7 @@ def test_a_workflow_that_is_killed_gives_what_it_would_have_given(tmp_path):
         assert snakemake(tmp_path, config, "--unlock").returncode == 0
     done = snakemake(tmp_path, config, target, "--rerun-incomplete")
     assert done.returncode == 0, done.stderr
-    assert kills >= 2
+    assert kills >= 3, said.read_text()
     _, voxels = restore(tmp_path / "expected", config)
     assert (read(tmp_path / "results/small") == voxels).all()
 

@@ -162,6 +162,7 @@ def test_what_was_damaged_is_made_again_and_nothing_else(finished, tmp_path):
     assert (read(run) == read(finished[0] / "results/small")).all()
     assert json.loads((run / "blocks/1.json").read_text())["found"] == 3
     assert kept == {n: (run / f"blocks/{n}.json").read_text() for n in kept}
+    shutil.rmtree(run / "blocks")  # as the documentation allows
     again = snakemake(folder, config, target)
     assert again.returncode == 0 and "Nothing to be done" in again.stderr
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emgen.cli.import_ import voxel_size
+from emgen.errors import sayable
 
 if TYPE_CHECKING:
     from emgen.cli import Commands
@@ -62,5 +63,7 @@ def run(args: argparse.Namespace) -> int:
         | ({"noise": args.noise} if args.noise is not None else {})
     )
     found = inspected(Look.at(volume, restore))
-    print(json.dumps(found.model_dump(), indent=2) if args.json else "\n".join(lines(found)))
+    # JSON has no letters that a terminal would obey
+    said = (json.dumps(found.model_dump(), indent=2),) if args.json else map(sayable, lines(found))
+    print("\n".join(said))
     return 2 if found.of("refuse") else 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emgen.cli import workflow
-from emgen.errors import EmgenError
+from emgen.errors import EmgenError, sayable
 from emgen.run.head import leading, refuse_second_head
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def checked(path: Path, look: bool = True) -> Path:
     refuse_broken_reference(config.qc.reference, config.input)
     note = chunk_note(spec.measured, config.input)
     if note:
-        print(note, flush=True)
+        print(sayable(note), flush=True)
     if look:
         _inspect(spec)
     return folder
@@ -150,7 +150,7 @@ def _inspect(spec: RunSpec) -> None:
     found = inspect(spec.measured, spec.config)
     refuse(found)
     for finding in found.of("warn"):
-        print(f"Input: {finding.sentence} {finding.what_to_do}", flush=True)
+        print(sayable(f"Input: {finding.sentence} {finding.what_to_do}"), flush=True)
 
 
 def verdict(folder: Path) -> int:

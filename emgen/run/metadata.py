@@ -42,7 +42,7 @@ def damaged_metadata(plan: Plan, spec: RunSpec, run: Path) -> dict[Path, bytes]:
 def mend_metadata(damaged: dict[Path, bytes]) -> list[str]:
     """Write damaged metadata files anew, and say so."""
     for path, text in damaged.items():
-        replace_with(path, lambda partial, text=text: partial.write_bytes(text))
+        replace_with(path, text)
     return [f"{path} was damaged and is written anew" for path in damaged]
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from emgen.run.plan import Plan
 from emgen.volumes.blocks import BlockStores
@@ -36,7 +37,7 @@ class Results:
     @cached_property
     def blocks(self) -> BlockStores:
         """The results of blocks, until they are stitched."""
-        dtypes = {"mean": self.plan.dtype, "std": np.float32}
+        dtypes: dict[str, npt.DTypeLike] = {"mean": self.plan.dtype, "std": np.float32}
         fields = {field: dtypes[field] for field in self.fields}
         return BlockStores(
             self.folder / "blocks", self.plan.key, self.plan.grid.outer_shape(), fields

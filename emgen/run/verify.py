@@ -199,9 +199,8 @@ def _levels(results: Results, path: Path, thorough: bool) -> Iterator[Examined]:
     for level in range(len(Volume.open(path).levels)):
         units = WriteUnits(Volume.open(path, level))
         name = f"{path.name}, level {level}"
-        yield Examined(name, results.ledgers.level(path, level), len(units)).examine(
-            lambda unit, units=units: [units.file(unit)], thorough
-        )
+        examined = Examined(name, results.ledgers.level(path, level), len(units))
+        yield examined.examine(units.files, thorough)
 
 
 def read_facts(path: Path) -> dict[str, Any] | None:

@@ -67,7 +67,7 @@ class BlockStores:
         """
         for path in self.damaged_metadata(self.store(index)):
             text = self._metadata[str(path.relative_to(self.store(index)))]
-            replace_with(path, lambda partial, text=text: partial.write_bytes(text))
+            replace_with(path, text)
 
     def existing(self) -> dict[int, Path]:
         """The stores that are there, each under the number of its first block."""

@@ -76,7 +76,7 @@ class Entry:
     @property
     def checksums(self) -> list[int | None]:
         """CRC-32C of its files: what is made of the unit depends on nothing else of it."""
-        return [stamp and stamp.crc32c for stamp in self.files]
+        return [stamp.crc32c if stamp else None for stamp in self.files]
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,8 @@ def _line(entry: Entry, key: str) -> bytes:
         "time": round(time.time(), 1),
     }
     text = json.dumps({name: value for name, value in facts.items() if value is not None})[:-1]
-    return (text + _SEAL % google_crc32c.value(text.encode())).encode() + b"\n"
+    checksum: int = google_crc32c.value(text.encode())
+    return (text + _SEAL % checksum + "\n").encode()
 
 
 def _append(path: Path, lines: bytes) -> None:
@@ -247,9 +248,13 @@ def _entries(path: Path, key: str) -> Iterator[Entry]:
 
 def _entry(facts: dict[str, Any]) -> Entry:
     return Entry(
-        facts["unit"],
-        facts["state"],
-        tuple(each and Stamp.read(each) for each in facts["files"]),
-        *(facts.get(name) for name in ("made_of", "seconds", "mean", "sd", "reason")),
+        unit=facts["unit"],
+        state=facts["state"],
+        files=tuple(each and Stamp.read(each) for each in facts["files"]),
+        made_of=facts.get("made_of"),
+        seconds=facts.get("seconds"),
+        mean=facts.get("mean"),
+        sd=facts.get("sd"),
+        reason=facts.get("reason"),
         turn=facts["turn"],
     )

@@ -76,7 +76,10 @@ def build(path: str | Path, level: int, ledgers: Ledgers, threads: int = 1) -> i
         EmgenError: the level before it is not finished, or damaged.
     """
     finer, coarser = WriteUnits(Volume.open(path, level - 1)), _opened(path, level)
-    below, book = ledgers.level(path, level - 1), ledgers.level(path, level).open(coarser)
+    below, book = (
+        ledgers.level(path, level - 1),
+        ledgers.level(path, level).open(range(len(coarser))),
+    )
     sources, step = below.read(), _step(finer.volume, coarser.volume)
 
     def one(number: int) -> bool:

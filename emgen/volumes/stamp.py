@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -157,19 +157,20 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def replace_with(path: Path, write: Callable[[Path], Any]) -> None:
+def replace_with(path: Path, content: bytes) -> None:
     """A file that appears whole or not at all, in place of the one that is there.
 
     Args:
         path: of the file; its folder is made.
-        write: writes the file at the path that it is given.
+        content: all of its bytes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         shutil.rmtree(path)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        write(partial)
+        partial.write_bytes(content)
+        secured(partial)
         partial.replace(path)
         secured(path)
     except BaseException:

@@ -1,6 +1,6 @@
 """The write units of a level, numbered, and the file of each: what the ledger of a level counts.
 
-A write unit is a shard, or a chunk where there are no shards. It has one writer and one file, which is not there where
+A write unit is a shard, or a chunk where there are no shards. It has one writer and one file, which may be absent where
 all of its voxels are 0.
 """
 
@@ -66,6 +66,10 @@ class WriteUnits:
         """Where a write unit is stored."""
         return self.folder / self.volume.array.metadata.encode_chunk_key(self.place(number))
 
+    def files(self, number: int) -> list[Path]:
+        """All files of a write unit: one."""
+        return [self.file(number)]
+
     def touching(self, box: Box) -> list[int]:
         """Numbers of the write units that share voxels with a box, rising."""
         _, ny, nx = self.counts
@@ -122,7 +126,7 @@ class WriteUnits:
                 f"{self.file(number)} was written without an error, but no such file is there; check the disk or "
                 "file system, and that no other program removes files; then run again: what is done stays"
             )
-        state: State = "done" if stamp else "empty"
+        state: State = "done" if voxels.any() else "empty"
         return Entry(number, state, (stamp,), made_of, seconds, *brightness(voxels))
 
     def is_made(self, number: int, entry: Entry | None, made_of: str) -> bool:

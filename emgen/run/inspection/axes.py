@@ -15,7 +15,7 @@ import numpy as np
 
 from emgen.geometry import VoxelSize
 from emgen.run.inspection.finding import Finding
-from emgen.run.inspection.look import Grey, Look, Numbers
+from emgen.run.inspection.look import PADDED, Grey, Look, Numbers, padded
 
 # Times that texture and voxel size may disagree, either way. In the volumes measured 0.74 to 1.4, where it is known what is
 # right; noise that pixels share, and sections do not, only makes sections seem farther apart.
@@ -71,6 +71,8 @@ def measure(samples: list[Grey]) -> Texture | None:
         return None
     parts = [sample.astype(np.float32) for sample in samples]
     parts = [part for part in parts if np.isfinite(part).all() and part.std() > 0]
+    # the border of padding is alike along z and not in the plane
+    parts = [part for part in parts if padded(part) < PADDED] or parts
     if not parts:
         return None
     lags = [[lag for lag in LAGS if lag <= max(2, shape[axis] // 3)] for axis in range(3)]

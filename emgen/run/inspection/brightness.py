@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.run.inspection.finding import Finding, listed
-from emgen.run.inspection.look import Look
+from emgen.run.inspection.look import Look, nanmedian
 
 # In parts of the contrast (5th to 95th percentile). Tissue alone moves the median of one column of 128 pixels by 0.23 at
 # most in the volumes measured, and that of several columns less, as the root of their number.
@@ -27,12 +27,12 @@ def steps(look: Look) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
     NaN where one of the two holds no image, and of the first.
     """
-    quantiles = np.where(look.with_image[:, None, None], look.traces.quantiles, np.nan)
+    quantiles = np.where(look.seen[:, :, None], look.traces.quantiles, np.nan)
     middle = quantiles[..., 1:4].mean(axis=-1)
     width = np.maximum(quantiles[..., 4] - quantiles[..., 0], 1e-6)
     follows = np.diff(look.numbers, prepend=look.numbers[0] - 2) == 1
-    brighter = np.median(np.diff(middle, axis=0, prepend=np.nan), axis=1) / max(look.contrast, 1e-6)
-    stronger = np.median(np.diff(np.log(width), axis=0, prepend=np.nan), axis=1)
+    brighter = nanmedian(np.diff(middle, axis=0, prepend=np.nan)) / max(look.contrast, 1e-6)
+    stronger = nanmedian(np.diff(np.log(width), axis=0, prepend=np.nan))
     return np.where(follows, brighter, np.nan), np.where(follows, stronger, np.nan)
 
 
@@ -40,7 +40,7 @@ def find(look: Look) -> Iterator[Finding]:
     """Jumps of brightness, and jumps of contrast."""
     if look.contrast == 0:
         return
-    share = look.traces.deviation.shape[1] ** -0.5
+    share = max(1.0, float(look.seen.sum(axis=1).mean())) ** -0.5
     brighter, stronger = steps(look)
     for what, values, limit, noun, unit in (
         (

@@ -15,7 +15,7 @@ from emgen.run.inspection.look import Look, spread
 
 # Of neighbours in the volumes measured at most 0.65 of the finest detail is shared (FIB-SEM of 8 nm); a copy that was
 # brightened has 0.99, one that went through JPEG 0.95.
-SAME = 0.9
+SAME, SURE = 0.9, 0.97
 MOST = 0.25  # of the sections; a volume in which more are alike was made finer along z than it was measured
 
 
@@ -67,7 +67,9 @@ def _nearly(look: Look) -> dict[int, int]:
     twins = look.traces.twins
     usual = float(np.nanmedian(twins)) if np.isfinite(twins).any() else 0.0
     copies: dict[int, int] = {}
-    for i in np.flatnonzero(np.nan_to_num(twins) > max(SAME, usual + 6 * spread(twins))).tolist():
+    for i in np.flatnonzero(
+        np.nan_to_num(twins) > min(SURE, max(SAME, usual + 6 * spread(twins)))
+    ).tolist():
         first, second = (_fits(look, k, [i, i + 1]) for k in (i, i + 1))
         copy, original = (i, i + 1) if first < second else (i + 1, i)
         copies[int(look.numbers[copy])] = int(look.numbers[original])

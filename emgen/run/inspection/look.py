@@ -11,7 +11,7 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from emgen.config.restore import Restore
-from emgen.geometry import VoxelSize, Zyx
+from emgen.geometry import Box, VoxelSize, Zyx
 from emgen.run.inspection import columns
 from emgen.run.inspection.traces import LAGS, Traces, trace
 from emgen.volumes.measured import Measured
@@ -24,6 +24,45 @@ Numbers = npt.NDArray[np.float64]
 # and more in the volumes measured; what a black section has of noise, a tenth.
 BLANK = 0.25
 PLANES = 24  # sections of samples that are looked at pixel by pixel where it costs
+PADDED = 0.2  # share of blank pixels from which others are preferred
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A volume with 0 wherever nothing was measured: outside its mask, and where it holds no number."""
+
+    volume: Measured
+
+    @property
+    def path(self) -> str:
+        return self.volume.path
+
+    @property
+    def shape(self) -> Zyx:
+        return self.volume.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.volume.dtype
+
+    @property
+    def voxel(self) -> VoxelSize:
+        return self.volume.voxel
+
+    @property
+    def translation(self) -> tuple[float, float, float]:
+        return self.volume.translation
+
+    def read(self, box: Box) -> Grey:
+        """Grey values of a box, all of them numbers."""
+        voxels, absent = self.volume.read(box), self.volume.absent(box)
+        lacking = np.zeros(box.shape, bool) if absent is None else absent
+        if voxels.dtype.kind == "f":
+            lacking = lacking | ~np.isfinite(voxels)
+        return np.where(lacking, np.zeros((), voxels.dtype), voxels) if lacking.any() else voxels
+
+    def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        return self.volume.absent(box)
 
 
 @dataclass(frozen=True)
@@ -107,9 +146,18 @@ class Look:
         return ~(self.imageless | self.said_lost)
 
     @cached_property
+    def seen(self) -> npt.NDArray[np.bool_]:
+        """Which columns hold an image in which section (n, c): not where a section is padded."""
+        deviation = self.traces.deviation
+        varied = deviation[self.with_image][deviation[self.with_image] > 0]
+        least = BLANK * float(np.median(varied)) if varied.size else np.inf
+        image: npt.NDArray[np.bool_] = self.with_image[:, None] & (deviation >= least)
+        return image
+
+    @cached_property
     def contrast(self) -> float:
         """Grey values from the 5th to the 95th percentile of a section, usually."""
-        quantiles = self.traces.quantiles[self.with_image]
+        quantiles = self.traces.quantiles[self.seen]
         return float(np.median(quantiles[..., -1] - quantiles[..., 0])) if quantiles.size else 0.0
 
     @cached_property
@@ -122,7 +170,22 @@ class Look:
             for k, section in enumerate(sample, box.start[0])
             if k not in lacking and np.isfinite(section).all() and section.max() > section.min()
         ]
+        whole = [plane for plane in every if padded(plane) < PADDED]
+        every = whole or every
         return every[:: max(1, len(every) // PLANES)][:PLANES]
+
+
+def padded(voxels: Grey) -> float:
+    """Share of the voxels that have the least or the greatest grey value, whichever more have."""
+    return float(max(np.mean(voxels == voxels.min()), np.mean(voxels == voxels.max())))
+
+
+def nanmedian(values: Numbers) -> Numbers:
+    """The median of every row, without what is NaN; NaN of a row that has nothing else."""
+    result = np.full(len(values), np.nan)
+    known = np.isfinite(values).any(axis=1)
+    result[known] = np.nanmedian(values[known], axis=1)
+    return result
 
 
 def around(values: Numbers, width: int = 9) -> Numbers:

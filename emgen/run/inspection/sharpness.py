@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.run.inspection.finding import Finding, listed
-from emgen.run.inspection.look import Look, around, spread
+from emgen.run.inspection.look import Look, around, nanmedian, spread
 
 # Natural logarithms of power. Neighbours differ by 0.4 (detail) and 0.5 (noise) at most in nine of ten sections of the
 # volumes measured; a Gaussian blur of one pixel takes 1.4 away, twice the noise adds 1.4.
@@ -24,11 +24,11 @@ MOST = 0.34  # of the sections: what many have is no outlier
 
 def find(look: Look) -> Iterator[Finding]:
     """Outliers of sharpness and of noise."""
-    power = np.where(look.with_image[:, None, None], np.maximum(look.traces.power, 1e-12), np.nan)
+    power = np.where(look.seen[:, :, None], np.maximum(look.traces.power, 1e-12), np.nan)
     if look.with_image.sum() < 5:
         return
-    detail = np.median(np.log(power[:, :, 2] / power[:, :, 1]), axis=1)
-    noise = np.median(np.log(power[:, :, 4] / power[:, :, 1]), axis=1)
+    detail = nanmedian(np.log(power[:, :, 2] / power[:, :, 1]))
+    noise = nanmedian(np.log(power[:, :, 4] / power[:, :, 1]))
     soft = _outliers(-detail, SOFTER)
     if soft.any():
         sections = look.numbers[soft].tolist()

@@ -39,7 +39,7 @@ def find(look: Look) -> Iterator[Finding]:
 def _reason(look: Look) -> tuple[str, str]:
     if not look.with_image.any() or not look.planes:
         return "all sections hold one grey value or nothing", "standard deviation 0 in all columns"
-    power = np.median(look.traces.power[look.with_image], axis=(0, 1))
+    power = np.median(look.traces.power[look.seen], axis=0)
     if power[-1] > 0 and power[0] < COLOURED * power[-1]:
         ratio = power[0] / power[-1]
         return (
