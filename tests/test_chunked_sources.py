@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
+import http.server
 import json
 import lzma
 import struct
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,12 @@ import numpy as np
 import pytest
 import tensorstore
 from foreign import SHAPE, VOXEL, Array, facts, n5, refused, voxels
+from test_volume_remote import Ranges
 
 from emgen.volumes.sources import Allowed
 from emgen.volumes.sources.packed import UNPACK, unpacked
 
-ALLOW = Allowed(missing_chunks="allow")
+ALLOW = Allowed(missing_chunks="blank")
 
 # ---- what bytes are packed with
 
@@ -151,7 +155,7 @@ def test_missing_n5_blocks_are_counted_and_refused_unless_allowed(tmp_path: Path
     path = n5(tmp_path / "a.n5", voxels())
     (path / "0/0/0").unlink()
     (path / "2/1/0").unlink()
-    refused(path, "2 of its 9 chunks are not there.*--missing-chunks allow")
+    refused(path, "2 of its 9 chunks are not there.*--missing-chunks blank")
     source, found = facts(path, allowed=ALLOW)
     expected = voxels()
     expected[:, :8, :8] = expected[:, 8:16, 16:] = 0
@@ -373,7 +377,7 @@ def test_every_encoding_is_read_and_its_missing_chunks_refused(
     np.testing.assert_allclose(found.astype(int), data, atol=6 if encoding == "jpeg" else 0)
     lost = min((path / "5_4_40").iterdir())
     lost.unlink()
-    refused(path, "of its 18 chunks are not there.*--missing-chunks allow")
+    refused(path, "of its 18 chunks are not there.*--missing-chunks blank")
     source, found = facts(path, allowed=ALLOW)
     assert source.chunks is not None
     missing = source.chunks.missing()
@@ -433,3 +437,51 @@ def test_a_raw_chunk_of_another_length_is_refused(tmp_path: Path) -> None:
     file.unlink()
     file.mkdir()
     refused(path, "is a folder; expected a file")
+
+
+# ---- behind an address
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Of a web server that has what is in the folder."""
+    handler = functools.partial(Ranges, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_precomputed_behind_an_address_is_read_and_what_is_missing_refused(
+    tmp_path: Path, address: str, encoding: str
+) -> None:
+    path = precomputed(tmp_path / "a", voxels(), encoding=encoding)
+    np.testing.assert_array_equal(facts(f"precomputed://{address}/a")[1], voxels())
+    first, second, *_ = sorted((path / "5_4_40").iterdir())
+    # as a server gives what was stored packed
+    first.write_bytes(gzip.compress(first.read_bytes()))
+    np.testing.assert_array_equal(facts(f"precomputed://{address}/a")[1], voxels())
+    second.write_text("<html>come back later</html>")
+    refused(f"precomputed://{address}/a", f"chunk {second.name} is damaged")
+    second.unlink()
+    refused(f"precomputed://{address}/a", "1 of its 18 chunks are not there")
+    source, _ = facts(f"precomputed://{address}/a", allowed=ALLOW)
+    assert source.chunks is not None and source.chunks.missing() == 1
+    refused(f"precomputed://{address}/b", "has no file info")
+
+
+def test_n5_behind_an_address_is_read_with_the_size_its_group_says(
+    tmp_path: Path, address: str
+) -> None:
+    group(tmp_path / "a.n5/em", **LEVELS["n5-viewer"][0])
+    path = n5(tmp_path / "a.n5/em/s1", voxels())
+    source, found = facts(f"n5://{address}/a.n5", "em/s1")
+    np.testing.assert_array_equal(found, voxels())
+    assert source.voxel is not None and tuple(source.voxel) == pytest.approx((40, 8, 10))
+    (path / "0/0/0").unlink()
+    refused(f"n5://{address}/a.n5", "1 of its 9 chunks are not there", "em/s1")
+    refused(f"n5://{address}/a.n5", "has no data set em/s2", "em/s2")
+    refused(f"n5://{address}/a.n5", "leads out of", "em/../../s2")

@@ -105,3 +105,17 @@ def test_a_misspelt_key_of_the_noise_is_named(noise):
         EmgenError, match=r"restore\.noise\.(gian|blck): there is no such key; did you mean"
     ):
         config.parse({"run": "a", "input": {"volume": "b"}, "restore": {"noise": noise}})
+
+
+def test_a_path_may_begin_at_home_and_urls_stay(monkeypatch):
+    monkeypatch.setenv("HOME", "/at/home")
+    for given, place in (
+        ("~/a b.ome.zarr", "/at/home/a b.ome.zarr"),
+        ("./~/a", "./~/a"),
+        ("~nobody-of-this-name/a", "~nobody-of-this-name/a"),
+        ("s3://b/~x", "s3://b/~x"),
+        ("été 'x'.ome.zarr", "été 'x'.ome.zarr"),
+    ):
+        settings = {"run": "r", "input": {"volume": given}, "qc": {"reference": given}}
+        found = config.parse(settings)
+        assert (found.input.volume, found.qc.reference) == (place, place)

@@ -21,7 +21,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
 from emgen.volumes import importers
 from emgen.volumes.importers import convert, import_volume, stored_dtype
-from emgen.volumes.sources import ForeignVolume, open_foreign
+from emgen.volumes.sources import Allowed, ForeignVolume, open_foreign
 from emgen.volumes.volume import Ngff, Volume
 
 Array = npt.NDArray[Any]
@@ -384,6 +384,46 @@ def test_targets_and_layouts_that_make_no_sense_are_refused(stack: Path, target:
         with pytest.raises(EmgenError, match=message):
             import_volume(str(stack), where, voxel=VOXEL, **layout)
     assert nothing_left(target)
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/a.ome.zarr", "gs://b/c/a.zarr", "https:/a.zarr"])
+def test_an_address_as_target_is_refused_and_no_folder_of_its_name_made(
+    stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(EmgenError, match="must be a folder on this machine, not the address"):
+        import_volume(str(stack), Path(address), **SMALL)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_missing_chunks_and_voxels_that_are_no_numbers_are_said(
+    tmp_path: Path, target: Path
+) -> None:
+    data = voxels("float32")
+    data[3, 4, 5:8] = np.nan
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        stored = file.create_dataset("raw", SHAPE, "float32", chunks=(37, 70, 9))
+        stored[..., 9:] = data[..., 9:]
+        stored[3, 4, 9:12] = np.inf
+        stored.attrs["offset"] = [400.0, 8.0, 4.0]
+    said: list[str] = []
+    allowed = Allowed(missing_chunks="blank")
+    volume = import_volume(
+        str(tmp_path / "a.h5"), target, say=said.append, allowed=allowed, **SMALL
+    )
+    assert said[0] == "1 of 5 chunks are not there; their voxels became 0"
+    assert said[1] == "3 voxels (0.0026 %) are NaN or infinite; they are kept as they are"
+    assert volume.translation == (400, 8, 4)
+
+
+def test_a_size_that_no_microscope_gives_is_refused(tmp_path: Path, target: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw"] = voxels()
+        file["raw"].attrs["resolution"] = (0.04, 0.004, 0.004)
+    with pytest.raises(EmgenError, match="give the size with --voxel-size"):
+        import_volume(str(tmp_path / "a.h5"), target)
+    assert import_volume(str(tmp_path / "a.h5"), target, **SMALL).voxel == VOXEL
 
 
 def test_the_source_may_be_read_while_open_only(stack: Path) -> None:

@@ -68,6 +68,18 @@ def test_several_numbers_agree_or_are_doubted():
     assert order(["day1_5", "day1_6", "day2_7"]) == ["day1_5", "day1_6", "day2_7"]
 
 
+def test_a_date_and_a_time_count_together_and_do_not_count_sections():
+    stamps = ["2021-03-04_23-59-10", "2021-03-04_23-59-55", "2021-03-05_00-00-41"]
+    assert order([f"img_{s}_{k:04}" for k, s in enumerate(stamps)])[-1].endswith("0002")
+    compact = [f"M-6257_{s.replace('-', '')[2:]}_0-0-0" for s in stamps]
+    series = ordered(named(compact[::-1]))
+    assert [file.stem for file in series.files] == compact and "cannot be seen" in series.notes[0]
+    assert "one order by one number" in doubt(
+        [f"{s}_{k}" for s, k in zip(stamps, "132", strict=True)]
+    )
+    assert "the number" in doubt([f"{stamps[0]}_{k}" for k in ("r1_1", "r1_2", "r2_1", "r2_2")])
+
+
 @pytest.mark.parametrize(
     ("names", "why"),
     [

@@ -1,12 +1,16 @@
 """Volumes behind an address: the voxels of the folder, or a sentence, whatever the server does."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from runs import ROOT
-from servers import serving
+from botocore.exceptions import NoCredentialsError
+from runs import ROOT, environment
+from servers import Handler, serving
 from test_chunks import LAYOUTS, VOXELS, WHOLE, chunks, store
+from zarr.storage import LocalStore
 
 from emgen.config.input import Input
 from emgen.errors import EmgenError
@@ -133,7 +137,7 @@ def test_missing_chunks_are_met_when_they_are_read(tmp_path, layout):
         assert np.count_nonzero(volume.read(WHOLE) == 0) == sum(hole.size for hole in holes)
         assert count_missing(volume) is None
         given = Input(volume=url)
-        assert "cannot be listed" in chunk_note(open_input(given), given)
+        assert "are not counted" in chunk_note(open_input(given), given)
 
 
 def test_what_is_not_there_is_named(tmp_path):
@@ -200,9 +204,60 @@ def test_missing_chunks_of_a_bucket_are_counted(bucket):
     assert holes == missing_boxes(volume, WHOLE) == [Box((2, 4, 8), (4, 8, 16))]
 
 
+def test_a_public_bucket_needs_no_credentials(bucket, monkeypatch):
+    name, folder, _ = bucket
+    path = store(folder / "v.zarr", "raw")
+    options = []
+
+    class Unsigned(LocalStore):
+        async def get(self, key, prototype, byte_range=None):
+            if not any("anon" in each for each in options):
+                raise NoCredentialsError
+            return await super().get(key, prototype, byte_range)
+
+    def opened(where, **given):
+        options.append(given)
+        return Unsigned(path, read_only=True)
+
+    monkeypatch.setattr(remote, "_opened", opened)
+    assert (read(f"s3://{name}/v.zarr") == VOXELS).all()
+    assert options == [{}, {"anon": True}]
+
+
 def test_a_bucket_without_rights_is_said(bucket):
     name, folder, faults = bucket
     store(folder / "v.zarr", "raw")
     faults[name] = lambda path, times: 403
     with pytest.raises(EmgenError, match="you have no right"):
         Volume.open(f"s3://{name}/v.zarr")
+
+
+def test_a_header_comes_from_the_users_configuration_and_not_from_settings(tmp_path):
+    """What SECURITY.md advises in place of a password in an address."""
+
+    class Closed(Handler):
+        def do_GET(self):  # noqa: N802
+            if self.headers.get("Authorization") == "Bearer open":
+                super().do_GET()
+            else:
+                self.answer(401, b"")
+
+    (tmp_path / "conf.json").write_text(
+        '{"https": {"client_kwargs": {"headers": {"Authorization": "Bearer open"}}}}'
+    )
+    code = (
+        "import sys; from emgen.volumes.volume import Volume; print(Volume.open(sys.argv[1]).dtype)"
+    )
+    with serving(ROOT / "demo") as server:
+        server.RequestHandlerClass = Closed
+        address = f"{server.url}/measured.ome.zarr"
+        with pytest.raises(EmgenError, match="no right to read it"):
+            Volume.open(address)
+        opened = subprocess.run(
+            [sys.executable, "-c", code, address],
+            env={**environment(), "FSSPEC_CONFIG_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert opened.stdout.strip() == "uint8", opened.stderr[-2000:]

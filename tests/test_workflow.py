@@ -139,6 +139,58 @@ def test_a_run_killed_in_the_middle_goes_on_and_gives_the_same_voxels(volume, fi
     assert (read(run) == read(finished[0] / "results/small")).all()
 
 
+def run_until(folder, config, condition):
+    """`emgen run`, begun as a process, until something is there."""
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(config))
+    words = [sys.executable, "-m", "emgen.cli", "run", str(path), "--cores", "1"]
+    process = subprocess.Popen(
+        words,
+        cwd=folder,
+        env=environment() | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not condition() and process.poll() is None:
+        time.sleep(0.02)
+    return process, words
+
+
+@pytest.mark.slow
+def test_a_head_that_is_killed_leaves_nothing_to_unlock(volume, finished, tmp_path):
+    config, run = settings(volume), tmp_path / "results/small"
+    target = ["results/small/restored.json"]
+    process, words = run_until(tmp_path, config, lambda: list(run.glob("blocks/*.zarr/mean/c.2.*")))
+    # beside a living one nothing starts, with Snakemake alone neither; a stopped process lives
+    head = json.loads((run / "running.lease").read_text())["pid"]
+    os.kill(head, signal.SIGSTOP)
+    second = snakemake(tmp_path, config, "--nolock", *target)
+    os.kill(head, signal.SIGCONT)
+    assert second.returncode != 0 and "is being worked on by process" in second.stderr
+    process.kill()
+    process.wait()
+    more = {"cwd": tmp_path, "env": environment() | {"PYTHONPATH": str(ROOT)}}
+    done = subprocess.run([*words, *target], capture_output=True, text=True, check=False, **more)
+    assert done.returncode == 0, done.stderr
+    assert (read(run) == read(finished[0] / "results/small")).all()
+    assert not list(run.rglob("*.lease"))
+
+
+@pytest.mark.slow
+def test_a_plan_that_is_lost_while_other_quality_is_asked_for_restores_nothing(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder, symlinks=True)
+    run, qc = folder / "results/small", finished[1]["qc"]
+    before = (run / "plan.json").read_text()
+    (run / "plan.json").write_text(before[:1000])
+    done = snakemake(
+        folder, finished[1] | {"qc": {**qc, "tiles": 3}}, "results/small/qc/seams.json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Restoring" not in done.stderr and "Stitching" not in done.stderr
+    assert (run / "plan.json").read_text() == before
+
+
 @pytest.mark.slow
 def test_what_was_damaged_is_made_again_and_nothing_else(finished, tmp_path):
     folder, target = tmp_path / "run", "results/small/restored.json"

@@ -54,9 +54,9 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--missing-chunks",
-        choices=("refuse", "allow"),
+        choices=("refuse", "blank"),
         default="refuse",
-        help="whether chunks may be missing, so that their voxels get the fill value (default: refuse)",
+        help="where chunks are not there: take them for blank (default: refuse)",
     )
     parser.add_argument(
         "--lost-sections",

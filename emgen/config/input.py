@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from emgen.config.settings import Settings
+from emgen.config.settings import Place, Settings
 
 Nanometres = Annotated[float, Field(gt=0)]
 Refusal = Literal["no-tissue", "nothing-to-restore", "swapped-axes"]
@@ -17,9 +17,9 @@ class Input(Settings):
     """What was measured."""
 
     volume: Annotated[
-        str,
+        Place,
         Field(
-            description="OME-Zarr image of versions 0.1 to 0.5, a local path or a URL (s3://, https://); 3-D, any integer or float type."
+            description="OME-Zarr image of versions 0.1 to 0.5, a local path (from the folder where the command stands) or a URL (s3://, https://); 3-D, any integer or float type."
         ),
     ]
     voxel_size: Annotated[
@@ -49,7 +49,7 @@ class Input(Settings):
         ),
     ] = "auto"
     mask: Annotated[
-        str | None,
+        Place | None,
         Field(
             description=(
                 "OME-Zarr on the voxels of the input, a local path or a URL: 0 where there is no tissue. What it leaves out is "

@@ -6,18 +6,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from emgen.config.settings import Count, Settings, Zyx
+from emgen.config.settings import Count, Place, Settings, Zyx
 
 
 class Qc(Settings):
     """What the result is measured against."""
 
     reference: Annotated[
-        str | None,
+        Place | None,
         Field(description="Ground truth OME-Zarr on the output's voxels, if there is one."),
     ] = None
     labels: Annotated[
-        str | None,
+        Place | None,
         Field(
             description="Reference labels (OME-Zarr, 0 is nothing) on the output's voxels, if there are any."
         ),

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from emgen.config.faults import kinds
 
+
+def _from_home(path: str) -> str:
+    """A path whose leading ~ or ~name is the home folder, as in a shell; anything else as it is."""
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:
+        return path  # nobody of that name is known: no volume will be found there
+
+
+Place = Annotated[str, AfterValidator(_from_home)]
+"""A path from the folder where the command stands, a whole path, one from ~, or a URL."""
 Count = Annotated[int, Field(gt=0)]
 Zyx = tuple[Count, Count, Count]
 

@@ -88,11 +88,13 @@ def import_volume(
     """
     _check_target(target, chunk, shard)
     with open_foreign(path, dataset, allowed) as source:
+        for sentence in source.notes:
+            say(sentence)
         size, sentences = _voxel_size(source, voxel)
         dtype = stored_dtype(source.dtype, label, source.where)
         if dtype != source.dtype.newbyteorder("="):
             sentences.append(f"{source.dtype.name} voxels become {dtype.name}")
-        for sentence in (*source.notes, *sentences):
+        for sentence in sentences:
             say(sentence)
         create = partial(
             Volume.create,

@@ -50,7 +50,7 @@ def chunk_note(measured: Measured, settings: Input) -> str | None:
     found = count_missing(volume)
     if found is None:
         return (
-            f"{measured.path}: its chunks cannot be listed; a job that meets a missing one "
+            f"{measured.path}: its chunks are not counted (a web server lists none, and there may be too many); a job that meets a missing one "
             f"{'ends' if settings.missing_chunks == 'refuse' else 'takes it as blank'}"
         )
     if not found.count:

@@ -71,8 +71,9 @@ def open_level(
         EmgenError: nothing there, no OME-Zarr image of versions 0.1 to 0.5, damaged, or not one 3-D volume.
     """
     if "://" not in where and not Path(where).exists():
+        seen = "" if Path(where).is_absolute() else f", as seen from {Path.cwd()}"
         raise EmgenError(
-            f"there is no volume at {where}; expected an OME-Zarr image (a folder or a URL)"
+            f"there is no volume at {where}{seen}; expected an OME-Zarr image (a folder or a URL)"
         )
     with _one_sentence(where):
         groups = _groups(where, mode, missing)
@@ -85,6 +86,7 @@ def open_level(
             raise EmgenError(f"{where} has no level {level}; expected one of its levels")
         path = image.levels[level].path
         array = _array(group, path, where)
+        image = omezarr_reader.fitted(image, array.ndim)
         _refuse_two_arrays(groups, group, array, where)
         _refuse_unreadable(array, image.axes, f"{where}, level {path}")
         if mode == "r+":
@@ -161,6 +163,8 @@ def _is_array(where: CheckedStore | str) -> bool:
 def _only_series(groups: Sequence[zarr.Group], where: str) -> str | None:
     """Path of the only image below the root of what bioformats2raw wrote; None for any other group."""
     for group in groups:
+        if omezarr_reader.series(dict(group.attrs), {}, where) is None:
+            continue
         listed = group.get("OME")
         attributes = dict(listed.attrs) if isinstance(listed, zarr.Group) else {}
         names = omezarr_reader.series(dict(group.attrs), attributes, where)

@@ -141,7 +141,7 @@ class Image(Metric[ImageFigures]):
         if ours or theirs:
             gain = (ours - theirs) / len(restored.ring_correlation)
             reason = (
-                f"Detail of 24 to 6 pixels in sections agrees {'more' if gain >= 0 else 'less'} with the reference's than that of "
+                f"Detail of 24 to 6 pixels in sections agrees {'more' if gain >= 0 else 'less'} with the reference than that of "
                 f"{beside}, by {abs(gain):.2g} in ring correlation."
             )
             checks.append(_gain("section detail", gain, DETAIL_GAIN, "", reason))

@@ -12,7 +12,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box, zyx
 from emgen.volumes.sources.foreign import Array, Chunks, ForeignVolume
 
-MissingChunks = Literal["refuse", "allow"]
+MissingChunks = Literal["refuse", "blank"]
 LostSections = Literal["refuse", "blank", "close"]
 WhiteIsZero = Literal["refuse", "keep", "invert"]
 
@@ -22,7 +22,7 @@ class Allowed:
     """What the user allows.
 
     Attributes:
-        missing_chunks: "allow" takes the fill value for the voxels of chunks that are not there.
+        missing_chunks: "blank" takes the fill value for the voxels of chunks that are not there.
         lost_sections: "blank" puts a section of zeros where the names skip a number, "close" none.
         white_is_zero: where zero means white, "keep" takes the numbers as they are, "invert" turns them.
         any_order: sections need not be one stack, as for patches of different places.
@@ -115,7 +115,7 @@ def _whole_only(volume: ForeignVolume, chunks: Chunks) -> ForeignVolume:
         if count := chunks.missing():
             raise EmgenError(
                 f"{volume.where}: {count} of its {chunks.total} chunks are not there, so that their voxels "
-                f"would read {chunks.fill:g}; copy it again, or --missing-chunks allow if they are empty by intent"
+                f"would read {chunks.fill:g}; copy it again, or --missing-chunks blank if they were left out because they are blank"
             )
 
     check()

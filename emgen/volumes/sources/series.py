@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
+# a date and a time of day, whose parts count together: 2021-03-04_12-33-55, 20210304_123355, 21-05-20_123527
+STAMP = re.compile(
+    r"(?<![0-9])((?:19|20)?[0-9]{2})[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12][0-9]|3[01])[-_ T@]+"
+    r"([01][0-9]|2[0-3])[-_.:h]?([0-5][0-9])[-_.:m]?([0-5][0-9])(?![0-9])"
+)
 SEPARATOR = re.compile(r"[.,]")
 MAX_LOST = 10  # so many missing sections for each that is there: more is no gap but another series
 LISTED = 4  # patterns and files that a message names
@@ -40,9 +45,15 @@ class Series:
 
 @dataclass(frozen=True)
 class Column:
-    """One of the numbers in the names: its value in each of the files."""
+    """One of the numbers in the names.
+
+    Attributes:
+        values: in each of the files.
+        clock: it is a date and a time of day, which order sections and do not count them.
+    """
 
     values: tuple[Decimal, ...]
+    clock: bool = False
 
     @property
     def counts(self) -> bool:
@@ -76,7 +87,7 @@ def ordered(files: Sequence[Path]) -> Series:
                 doubt=f"{a} and {b} come in one order by one number, in another by another",
             )
     series = tuple(fallback[i] for i in order)
-    return _with_gaps(series, [column.sorted_by(order) for column in counting])
+    return _with_gaps(series, [c.sorted_by(order) for c in counting if not c.clock])
 
 
 def pattern(file: Path) -> str:
@@ -104,7 +115,16 @@ def _columns(files: Sequence[Path]) -> tuple[list[Column], str]:
     """The numbers that are not the same in all names, and a doubt about their fractions."""
     columns: list[Column] = []
     doubt = ""
-    for tokens in zip(*(NUMBER.findall(file.stem) for file in files), strict=True):
+    names = [file.stem for file in files]
+    stamps = [STAMP.search(name) for name in names]
+    if all(stamps):
+        clock = tuple(Decimal("".join(stamp.groups())) for stamp in stamps if stamp)
+        columns.append(Column(clock, clock=True))
+        names = [STAMP.sub("", name, count=1) for name in names]
+    numbers = [NUMBER.findall(name) for name in names]
+    if len(set(map(len, numbers))) > 1:
+        return [], "the names have different numbers of numbers in them"
+    for tokens in zip(*numbers, strict=True):
         parts = [SEPARATOR.split(token) for token in tokens]
         most = max(map(len, parts))
         if most == 2:
@@ -162,17 +182,20 @@ def _twice(columns: Sequence[Column], files: Sequence[Path]) -> str:
 
 def _with_gaps(files: tuple[Path, ...], columns: Sequence[Sequence[Decimal]]) -> Series:
     """The series with the places of its missing sections, by the number that counts most evenly."""
+    uneven = Series(
+        files,
+        notes=(
+            "the numbers in the names are not evenly spaced: the sections are in their order, but "
+            "missing ones cannot be seen",
+        ),
+    )
+    if not columns:
+        return uneven
     values = max(columns, key=lambda column: Counter(_steps(column)).most_common(1)[0][1])
     steps = _steps(values)
     usual, times = min(Counter(steps).items(), key=lambda each: (-each[1], each[0]))
     if times * 2 <= len(steps) and len(steps) > 2:
-        return Series(
-            files,
-            notes=(
-                "the numbers in the names are not evenly spaced: the sections are in their order, but "
-                "missing ones cannot be seen",
-            ),
-        )
+        return uneven
     lost: list[int] = []
     for i, step in enumerate(steps):
         if step % usual != 0:
