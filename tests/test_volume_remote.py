@@ -261,3 +261,4 @@ def test_a_header_comes_from_the_users_configuration_and_not_from_settings(tmp_p
             check=False,
         )
     assert opened.stdout.strip() == "uint8", opened.stderr[-2000:]
+    assert "Unclosed" not in opened.stderr

@@ -107,6 +107,10 @@ def _one_sentence(where: str) -> Iterator[None]:
             yield
     except EmgenError:
         raise
+    except PermissionError as error:
+        raise EmgenError(
+            f"{where}: you have no right to read {error.filename}; ask whose it is for it"
+        ) from None
     except json.JSONDecodeError as error:
         raise EmgenError(f"{where}: the Zarr metadata is damaged ({error})") from None
     except Exception as error:
