@@ -133,14 +133,17 @@ def test_a_trial_needs_sections_that_are_large_enough(name):
 @pytest.mark.parametrize("samples", [1, 4])
 def test_the_story_is_whole_sentences(name, samples):
     class Planned:
-        dtype, missing = "uint8", (2,)
+        dtype, missing = "uint8", (0, 2)
+        no_data, absent, blank, inferred = (0.0,), False, 0.125, 0.01
         noise_model = NoiseModel(3.0, correlation_ratio=0.8)
         prior, estimator = {"name": "the-prior"}, {"name": "the-estimator"}
 
     story = made(name, samples=samples).story(Planned())
     assert all(re.match(r"^[A-Z0-9].*\.$", sentence) for sentence in story), story
     text = " ".join(story)
-    assert "section 2" in text and "2.4 grey values" in text
+    assert "section 2" in text and "12 % of the sampled voxels show no tissue" in text
+    assert "section 0 (counted from 0) holds no image, with no tissue beyond" in text
+    assert "2.4 grey values" in text
     assert "the-prior" in text or "the-estimator" in text
 
 
