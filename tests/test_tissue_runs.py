@@ -29,7 +29,9 @@ def beyond(blank, pixels=4):
     return distance_transform_edt(~blank) >= pixels
 
 
-@pytest.mark.parametrize("mode", ["isotropic", "denoise", "superres", "deblur"])
+@pytest.mark.parametrize(
+    "mode", [pytest.param("isotropic", marks=pytest.mark.slow), "denoise", "superres", "deblur"]
+)
 def test_tissue_four_pixels_from_blank_parts_is_restored_as_without_them(fib25, mode):
     truth = fib25 if mode == "isotropic" else fib25[::6]
     run, y = {
@@ -101,6 +103,7 @@ def with_nan(voxels):
     return voxels
 
 
+@pytest.mark.slow
 def test_a_run_marks_blank_and_inferred_voxels(tmp_path):
     volume = measured(tmp_path, dtype=np.float32, change=with_nan)
     config = settings(volume)

@@ -25,6 +25,7 @@ from emgen.geometry import Box, Zyx, zyx
 from emgen.physics.tissue import OUTSIDE
 from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
+from emgen.volumes.corrected import corrected
 from emgen.volumes.inputs import open_input
 from emgen.volumes.measured import Measured
 from emgen.volumes.volume import Volume
@@ -169,7 +170,7 @@ class Sample:
             plan,
             qc,
             Volume.open(folder / "restored.ome.zarr"),
-            open_input(plan.config.input),
+            corrected(open_input(plan.config.input), plan.corrections),
             Volume.open(qc.reference, missing=plan.config.input.missing_chunks)
             if qc.reference
             else None,
