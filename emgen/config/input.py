@@ -43,8 +43,8 @@ class Input(Settings):
         Literal["auto"] | tuple[Annotated[int, Field(ge=0)], ...],
         Field(
             description=(
-                "Numbers of the missing sections, counted from 0: they hold no image and are restored from their neighbours. auto "
-                "detects sections of one grey value all over that lie between sections with an image."
+                "Numbers of the missing sections, counted from 0: they hold no image and are restored from their neighbours, or stay "
+                "blank at the ends of the volume. auto detects sections of one grey value all over, or of faint noise."
             )
         ),
     ] = "auto"
