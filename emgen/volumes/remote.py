@@ -71,7 +71,7 @@ class WholeAnswers(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no types
     async def set_session(self) -> aiohttp.ClientSession:
         """The connections, which are closed when the program ends; aiohttp complains of those that are not."""
         fresh = self._session is None
-        session = await super().set_session()
+        session: aiohttp.ClientSession = await super().set_session()
         if fresh:
             weakref.finalize(self, self.close_session, None, session)
         return session
@@ -88,7 +88,7 @@ class WholeAnswers(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no types
         options = {**self.kwargs, **more, "headers": headers, "timeout": TIMEOUT}
         async with session.get(self.encode_url(url), **options) as answer:
             self._raise_not_found_for_status(answer, url)
-            body = cast("bytes", await answer.read())
+            body = await answer.read()
             if start is None:
                 return body
             if answer.status == 200:  # servers that know no ranges send the whole file
