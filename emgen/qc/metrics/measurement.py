@@ -26,8 +26,8 @@ MOST_UNSAID = 0.36
 what the estimate takes for noise; noise of 20 grey values adds up to 0.35 to 0.7."""
 MOST_SAID = 2.5
 """Noise that was said over what is measured: where neighbours share noise the estimate sees half of it."""
-TEXTURE = -0.6, 1.25
-"""Seven volumes lie between -0.5 and 1.0; a factor twice too large makes it 1.2 to 1.4 less, one of half 1.2 to 1.7
+TEXTURE = -0.85, 1.25
+"""Volumes lie between -0.8 and 1.0; a factor twice too large makes it 1.2 to 1.4 less, one of half 1.2 to 1.7
 more."""
 
 
