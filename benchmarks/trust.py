@@ -27,6 +27,7 @@ from emgen.geometry import VoxelSize
 from emgen.networks.device import fixed_arithmetic
 from emgen.physics.missing import drop_missing
 from emgen.physics.noise_model import white_noise
+from emgen.qc import heldout_figures
 from emgen.qc.metrics import heldout, measurement
 from emgen.qc.section_model import texture
 from emgen.qc.summary import inspected
@@ -194,9 +195,9 @@ def checks_of(trial: Trial, places: int = 32, *, lazily: bool = False) -> list[C
         return known
     with fixed_arithmetic(plan.config.restore.precision):
         held = hold_out(plan, measured, most=places) if plan.scale[0] > 1 else []
-    figures = heldout.compared(held, 255.0)
+    figures = heldout_figures.compared(held, 255.0)
     if held:
-        model = heldout.section_model(held, samples, plan)
+        model = heldout_figures.section_model(held, samples, plan)
         figures = figures.model_copy(update={"section_model": model})
     return [*known, *heldout.METRIC.checks(figures, plan)]
 

@@ -10,11 +10,12 @@ from emgen.run.fit_psf import fit_psf
 from emgen.run.log import logged
 from emgen.run.plan import make
 from emgen.run.resolve import resolve
+from emgen.volumes.corrected import corrected
 
 with logged(snakemake.log[0]), claimed_device() as device:
     spec = resolve(parse({"run": "psf", **snakemake.params.settings}))
     plan = make(spec)
-    ellipse = fit_psf(plan, spec.measured, device)
+    ellipse = fit_psf(plan, corrected(spec.measured, plan.corrections), device)
     facts = {"input": plan.fingerprint, **asdict(ellipse), "kernel": ellipse.kernel}
     Path(snakemake.output.psf).write_text(json.dumps(facts) + "\n")
     print(

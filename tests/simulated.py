@@ -77,6 +77,8 @@ class Run:
         numbers = range(grid.jobs)
         again = {n for n in numbers if self._restore(plan, n)}
         stitched = [self._stitch(plan, n, bool(again & set(grid.sources(n)))) for n in numbers]
+        if plan.several_samples:
+            self._mark("calibration.json", {"factor": 1.0}, False)
         new = self._mark("restored.json", {"key": plan.key}, bool(again) or any(stitched))
         for level in (1, 2):
             new = self._average(plan, level, new)

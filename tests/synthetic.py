@@ -70,6 +70,7 @@ def run(
         no_data=(),
         rim=0,
         absent=False,
+        corrections=None,
         blank=0.0,
         inferred=0.0,
         psf=None,

@@ -1,6 +1,8 @@
 """Chunks that were cut, changed, swapped for something else or lost: an error, or the voxels that were written."""
 
+import errno
 import os
+import re
 import shutil
 
 import numcodecs
@@ -10,6 +12,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
+from zarr.storage import LocalStore
 
 from emgen.config.input import Input
 from emgen.errors import EmgenError
@@ -138,6 +141,28 @@ def test_the_input_is_asked_for_its_chunks(tmp_path):
         chunk_note(open_input(given), given)
     given = Input(volume=path, missing_chunks="blank")
     assert "taken as blank" in chunk_note(open_input(given), given)
+
+
+def test_missing_chunks_of_a_mask_are_said(tmp_path):
+    path, mask = store(tmp_path / "v.zarr", "raw"), store(tmp_path / "mask.zarr", "raw")
+    given = Input(volume=str(path), mask=str(mask))
+    assert chunk_note(open_input(given), given) is None
+    chunks(mask)[0].unlink()
+    assert re.search("mask.*1 of its 27 .*taken as no tissue", chunk_note(open_input(given), given))
+
+
+def test_what_may_not_be_read_is_a_matter_of_rights(tmp_path, monkeypatch):
+    path = store(tmp_path / "v.zarr", "raw")
+    volume = Volume.open(path)
+
+    async def denied(self, key, *more):
+        raise PermissionError(errno.EACCES, "Permission denied", key)
+
+    monkeypatch.setattr(LocalStore, "get", denied)
+    with pytest.raises(EmgenError, match=r"no right to read 0/c/0/0/0;"):
+        volume.read(Box((0, 0, 0), (1, 1, 1)))
+    with pytest.raises(EmgenError, match=r"no right to read zarr\.json;"):
+        Volume.open(path)
 
 
 @pytest.mark.parametrize("layout", ["shards", "raw shards"])

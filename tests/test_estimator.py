@@ -13,6 +13,7 @@ from emgen.config.run import parse
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
 from emgen.modes import mode
+from emgen.modes.observation import Coverage
 from emgen.networks.card import resolve as resolve_card
 from emgen.networks.checkpoint import load, load_estimator
 from emgen.networks.estimator import Estimator, context_stack
@@ -122,7 +123,11 @@ class TestInputs:
         plan = make(resolve(parse(config), Array(voxels)))
 
         def density(box):
-            observation = SimpleNamespace(box=box, missing=plan.missing, device="cpu")
+            support = plan.read_box(box)
+            known = torch.ones(support.shape, dtype=torch.bool)
+            known[[k == 3 for k in range(support.start[0], support.stop[0])]] = False
+            coverage = Coverage(known, support, plan.missing)
+            observation = SimpleNamespace(box=box, coverage=coverage, device="cpu")
             return plan.mode._sampling_density(observation)
 
         whole = density(Box.whole(plan.shape))

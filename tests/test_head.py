@@ -170,6 +170,7 @@ def test_how_far_a_run_is_and_what_lies_on_the_disk(run, monkeypatch):
     (run / "blocks/0.zarr/c.0").write_bytes(b"1" * 4_200_000)
     (run / "uncertainty.ome.zarr").mkdir()
     (run / "uncertainty.ome.zarr/c").write_bytes(b"1" * 10)
-    words = on_disk(run)
+    words = on_disk(run, finished=True)
     assert "4.2 MB of blocks" in words and "0.01 kB of result" in words
     assert str(Path(run) / "blocks") in words
+    assert "the next start goes on" in on_disk(run, finished=False)

@@ -13,9 +13,9 @@ from synthetic import held_out, texture
 from emgen.config.run import parse
 from emgen.geometry import Box
 from emgen.networks.device import fixed_arithmetic
-from emgen.qc import heldout_scores
+from emgen.qc import heldout_scores, section_model
+from emgen.qc.heldout_figures import SectionModel, compared
 from emgen.qc.metrics import named
-from emgen.qc.metrics.heldout import compared
 from emgen.run import heldout
 from emgen.run.heldout import Held, hold_out, places
 from emgen.run.plan import Plan, make
@@ -159,3 +159,31 @@ def test_an_interval_holds_its_figure_and_narrows_with_places():
         assert gain.low <= gain.value <= gain.high
         widths.append(gain.high - gain.low)
     assert widths[1] < widths[0]
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 1))
+def test_the_section_model_is_judged_only_where_sections_tell_of_each_other(gain, apart, rings):
+    found = section_model.evidence(gain, apart, rings)
+    assert (found is None) == (rings < section_model.LEAST_RING_CORRELATION)
+    if found is not None:
+        assert section_model.evidence(gain + 1, apart, rings) > found
+
+
+@pytest.mark.parametrize(
+    ("section", "evidence", "verdict"),
+    [
+        ("slice", -0.2, "pass"),
+        ("slice", 0.2, "warn"),
+        ("mean", 0.2, "pass"),
+        ("mean", -0.2, "warn"),
+        ("mean", 0.01, "not tested"),
+        ("slice", None, "not tested"),
+    ],
+)
+def test_another_section_model_that_fits_better_warns(section, evidence, verdict):
+    plan = SimpleNamespace(config=parse(settings("x", restore={"section": section, "steps": 3})))
+    figures = compared(held_out(lambda truth, linear: (truth + linear) / 2), 255.0)
+    gain = figures.gain_over_linear_db
+    model = SectionModel(gain_db=gain, texture=0.0, evidence_db=evidence)
+    check = HELDOUT.checks(figures.model_copy(update={"section_model": model}), plan)[1]
+    assert (check.name, check.verdict) == ("section model", verdict)

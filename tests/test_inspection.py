@@ -137,6 +137,15 @@ def test_a_refusal_that_is_accepted_warns():
     assert [f.severity for f in accepted([note, refusal], ["no-tissue"])] == ["warn", "note"]
 
 
+@pytest.mark.parametrize(
+    ("size", "word"), [(2.0, "finer"), (8.0, None), (20.0, None), (60.0, "coarser")]
+)
+def test_pixels_unlike_what_the_networks_learnt_are_noted(stack, size, word):
+    finding = found(Case(stack, (4 * size, size, size))).get("pixel-size-unlike-training")
+    assert (finding is None) == (word is None)
+    assert word is None or word in finding.sentence
+
+
 def test_sections_are_listed_as_runs():
     assert listed([1, 2]) == "sections 1, 2"
     assert listed(list(range(0, 40, 2)), most=2) == "sections 0, 2 and 18 more"

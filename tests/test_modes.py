@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import ROOT
@@ -14,6 +15,7 @@ from emgen.config.restore import Restore
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
 from emgen.modes import mode
+from emgen.modes.observation import Coverage
 from emgen.physics.noise_model import NoiseModel
 from emgen.physics.psf import as_tuples, gaussian
 
@@ -70,10 +72,26 @@ def test_what_a_box_determines_is_the_same_with_and_without_torch(name, data):
 @every_mode
 def test_missing_sections_bind_nothing_between_sections_only(name):
     this = made(name)
-    whole = Box.whole(this.shape)
-    masked = type(this.operator_without(whole, (1,))).__name__ == "Masked"
+    whole, support = Box.whole(this.shape), Box.whole(this.measured_shape)
+    known = torch.ones(this.measured_shape, dtype=torch.bool)
+    known[1] = False
+    masked = (
+        type(this.operator_covering(whole, Coverage(known, support, (1,)))).__name__ == "Masked"
+    )
     assert masked == this.through_z
-    assert type(this.operator_without(whole, ())) is type(this.operator(whole))
+    assert type(this.operator_covering(whole, None)) is type(this.operator(whole))
+
+
+@every_mode
+def test_parts_of_sections_that_were_not_measured_bind_nothing(name):
+    this = made(name)
+    known = torch.ones(this.measured_shape, dtype=torch.bool)
+    known[0, 0] = False
+    coverage = Coverage(known, Box.whole(this.measured_shape))
+    operator = this.operator_covering(Box.whole(this.shape), coverage)
+    x = torch.rand(this.shape)
+    assert (operator(x)[0, 0] == 0).all()
+    torch.testing.assert_close(operator(x)[known], this.operator(Box.whole(this.shape))(x)[known])
 
 
 @every_mode
@@ -115,14 +133,17 @@ def test_a_trial_needs_sections_that_are_large_enough(name):
 @pytest.mark.parametrize("samples", [1, 4])
 def test_the_story_is_whole_sentences(name, samples):
     class Planned:
-        dtype, missing = "uint8", (2,)
+        dtype, missing = "uint8", (0, 2)
+        no_data, absent, blank, inferred = (0.0,), False, 0.125, 0.01
         noise_model = NoiseModel(3.0, correlation_ratio=0.8)
         prior, estimator = {"name": "the-prior"}, {"name": "the-estimator"}
 
     story = made(name, samples=samples).story(Planned())
     assert all(re.match(r"^[A-Z0-9].*\.$", sentence) for sentence in story), story
     text = " ".join(story)
-    assert "section 2" in text and "2.4 grey values" in text
+    assert "section 2" in text and "12 % of the sampled voxels show no tissue" in text
+    assert "section 0 (counted from 0) holds no image, with no tissue beyond" in text
+    assert "2.4 grey values" in text
     assert "the-prior" in text or "the-estimator" in text
 
 

@@ -64,6 +64,11 @@ def test_every_version_gives_the_voxels(tmp_path, version, separator):
     assert (found == VOXELS).all()
 
 
+def test_old_images_may_lack_time_and_channel(tmp_path):
+    found = read(store(tmp_path / "v.zarr", image(version="0.1")), voxel=SIZE)[1]
+    assert (found == VOXELS).all()
+
+
 @pytest.mark.parametrize("version", ["0.1", "0.2", "0.3"])
 def test_versions_that_know_no_size_are_asked_about(tmp_path, version):
     voxels = VOXELS if version == "0.3" else VOXELS[None, None]

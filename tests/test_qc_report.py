@@ -11,8 +11,9 @@ from markupsafe import escape
 from synthetic import held_out, run
 
 from emgen.geometry import Box
+from emgen.qc.heldout_figures import compared
 from emgen.qc.metrics import METRICS
-from emgen.qc.metrics.heldout import compared, shown
+from emgen.qc.metrics.heldout import shown
 from emgen.qc.metrics.metric import Measured
 from emgen.qc.report import charts, pictures, sections
 from emgen.qc.report.page import Findings, render

@@ -23,7 +23,7 @@ from emgen.physics.operators import (
     Mean,
     Operator,
     Slice,
-    without_sections,
+    without,
 )
 from emgen.sampling import diffusion
 from emgen.sampling.dps import dps
@@ -378,7 +378,7 @@ def test_inputs_are_never_written_to(name: str) -> None:
 @every_sampler
 def test_a_missing_section_says_nothing(name: str) -> None:
     A = Mean(SHAPE, 4)
-    y, lost = volume(25, A.measured_shape), without_sections(A, (1,))
+    y, lost = volume(25, A.measured_shape), without(A, torch.tensor([True, False])[:, None, None])
     x = [
         sampler(name).solve(posed(torch.cat([y[:1], dark]), lost, [white], hiss, start_time=0.1))
         for dark in (y[1:], 100 + y[1:])

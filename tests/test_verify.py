@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 import simulated
 
 from emgen.cli import main
 from emgen.errors import EmgenError
+from emgen.run.head import leading
 from emgen.run.mend import damage
 from emgen.run.provenance import checksums
 from emgen.run.resolve import resolve
+from emgen.run.verify import put_right
 from emgen.volumes.volume import Volume
 from emgen.volumes.write_units import WriteUnits
 
@@ -30,7 +33,9 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", params=["0.5", "0.4, two samples"])
+@pytest.fixture(
+    scope="module", params=["0.5", pytest.param("0.4, two samples", marks=pytest.mark.slow)]
+)
 def finished(request, tmp_path_factory):
     """A run that ended well."""
     folder = tmp_path_factory.mktemp("run")
@@ -128,6 +133,34 @@ def test_a_damaged_fact_is_written_again_and_nothing_is_computed(copy, finished,
         kind = "garbage"
     spoil(copy.folder / f"{name}.json", kind)
     mended(copy, finished, said=kind != "deleted")
+
+
+@pytest.mark.parametrize("kind", ["torn", "empty", "garbage"])
+@pytest.mark.parametrize(
+    ("name", "gone"),
+    [
+        ("qc/fsc.json", {"qc/fsc.json", "qc/summary.json"}),
+        ("qc/fsc.npz", {"qc/fsc.npz", "qc/summary.json"}),
+        ("qc/summary.json", {"qc/summary.json"}),
+        (
+            "provenance/ro-crate-metadata.json",
+            {"provenance/ro-crate-metadata.json", "provenance/run.json"},
+        ),
+        ("ro-crate-metadata.json", {"ro-crate-metadata.json"}),
+        ("report.html", {"report.html"}),
+    ],
+)
+def test_a_damaged_figure_goes_with_what_was_asked_for_and_is_made_of_it(copy, kind, name, gone):
+    names = {"qc/fsc.json", "qc/seams.json", "qc/summary.json", "provenance/run.json"}
+    names |= {"provenance/ro-crate-metadata.json", "ro-crate-metadata.json"}
+    files = {*names, "qc/fsc.npz", "report.html"}
+    for each in files:
+        (copy.folder / each).parent.mkdir(exist_ok=True)
+        (copy.folder / each).write_text("{}" if each in names else "<html></html>")
+    np.savez_compressed(copy.folder / "qc/fsc.npz", a=np.ones(9))
+    spoil(copy.folder / name, kind)
+    assert put_right(copy.results) == [f"{copy.folder / name} is damaged"]
+    assert {each for each in files if not (copy.folder / each).exists()} == gone
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -230,6 +263,12 @@ def test_the_digest_of_an_output_tells_whether_a_voxel_is_another(copy, finished
     book = copy.results.ledgers.level(units.volume.path, 0).open(units)
     book.add(*units.write(box, voxels, None))
     assert checksums(copy.results)["restored.ome.zarr"] != before["restored.ome.zarr"]
+
+
+def test_a_run_at_work_is_not_verified(copy, capsys):
+    with leading(copy.folder):
+        assert main.main(["verify", str(copy.folder)]) == 2
+    assert "damaged" not in capsys.readouterr().out
 
 
 def test_verify_needs_a_run(tmp_path, capsys):

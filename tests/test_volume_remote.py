@@ -6,9 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from botocore.exceptions import NoCredentialsError
 from runs import ROOT, environment
 from servers import Handler, serving
 from test_chunks import LAYOUTS, VOXELS, WHOLE, chunks, store
+from zarr.storage import LocalStore
 
 from emgen.config.input import Input
 from emgen.errors import EmgenError
@@ -135,7 +137,7 @@ def test_missing_chunks_are_met_when_they_are_read(tmp_path, layout):
         assert np.count_nonzero(volume.read(WHOLE) == 0) == sum(hole.size for hole in holes)
         assert count_missing(volume) is None
         given = Input(volume=url)
-        assert "cannot be listed" in chunk_note(open_input(given), given)
+        assert "are not counted" in chunk_note(open_input(given), given)
 
 
 def test_what_is_not_there_is_named(tmp_path):
@@ -202,6 +204,26 @@ def test_missing_chunks_of_a_bucket_are_counted(bucket):
     assert holes == missing_boxes(volume, WHOLE) == [Box((2, 4, 8), (4, 8, 16))]
 
 
+def test_a_public_bucket_needs_no_credentials(bucket, monkeypatch):
+    name, folder, _ = bucket
+    path = store(folder / "v.zarr", "raw")
+    options = []
+
+    class Unsigned(LocalStore):
+        async def get(self, key, prototype, byte_range=None):
+            if not any("anon" in each for each in options):
+                raise NoCredentialsError
+            return await super().get(key, prototype, byte_range)
+
+    def opened(where, **given):
+        options.append(given)
+        return Unsigned(path, read_only=True)
+
+    monkeypatch.setattr(remote, "_opened", opened)
+    assert (read(f"s3://{name}/v.zarr") == VOXELS).all()
+    assert options == [{}, {"anon": True}]
+
+
 def test_a_bucket_without_rights_is_said(bucket):
     name, folder, faults = bucket
     store(folder / "v.zarr", "raw")
@@ -239,3 +261,4 @@ def test_a_header_comes_from_the_users_configuration_and_not_from_settings(tmp_p
             check=False,
         )
     assert opened.stdout.strip() == "uint8", opened.stderr[-2000:]
+    assert "Unclosed" not in opened.stderr

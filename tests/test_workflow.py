@@ -163,12 +163,14 @@ def test_a_head_that_is_killed_leaves_nothing_to_unlock(volume, finished, tmp_pa
     process, words = run_until(tmp_path, config, lambda: list(run.glob("blocks/*.zarr/mean/c.2.*")))
     # beside a living one nothing starts, with Snakemake alone neither; a stopped process lives
     head = json.loads((run / "running.lease").read_text())["pid"]
-    os.kill(head, signal.SIGSTOP)
-    second = snakemake(tmp_path, config, "--nolock", *target)
-    os.kill(head, signal.SIGCONT)
+    try:
+        os.kill(head, signal.SIGSTOP)
+        second = snakemake(tmp_path, config, "--nolock", "--rerun-incomplete", *target)
+    finally:
+        os.kill(head, signal.SIGCONT)
+        process.kill()
+        process.wait()
     assert second.returncode != 0 and "is being worked on by process" in second.stderr
-    process.kill()
-    process.wait()
     more = {"cwd": tmp_path, "env": environment() | {"PYTHONPATH": str(ROOT)}}
     done = subprocess.run([*words, *target], capture_output=True, text=True, check=False, **more)
     assert done.returncode == 0, done.stderr

@@ -45,7 +45,9 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what is found; the exit code."""
+    from emgen.config.input import Input
     from emgen.config.restore import Restore
+    from emgen.physics.shown import shown
     from emgen.run.inspection import inspected
     from emgen.run.inspection.look import Look
     from emgen.run.inspection.words import lines
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         | ({"factor": args.factor} if args.factor else {})
         | ({"noise": args.noise} if args.noise is not None else {})
     )
-    found = inspected(Look.at(volume, restore))
+    found = inspected(Look.at(shown(volume, Input(volume=volume.path)), restore))
     # JSON has no letters that a terminal would obey
     said = (json.dumps(found.model_dump(), indent=2),) if args.json else map(sayable, lines(found))
     print("\n".join(said))

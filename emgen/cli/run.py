@@ -93,8 +93,9 @@ def restore(settings: Path, options: Sequence[str]) -> int:
     if code:
         if code != BAD_SETTINGS:
             print(f"emgen: ended by a fault: {stopped(place / run)}", file=sys.stderr)
+            print(on_disk(place / run, finished=False), file=sys.stderr)
         return fault(code)
-    print(on_disk(place / run))
+    print(on_disk(place / run, finished=True))
     return verdict(place / run)
 
 

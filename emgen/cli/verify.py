@@ -1,6 +1,6 @@
 """`emgen verify`: read everything that a run wrote, and say whether it is still what was written.
 
-Exit codes: 0 sound, 1 damage was found, 2 no run.
+Exit codes: 0 sound, 1 damage was found, 2 there is no run, or it is at work.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
             "made anew, and nothing else. A start looks at size and time of files by itself; this finds also what rotted "
             "on the disk."
         ),
-        epilog="exit codes: 0 sound; 1 damage was found; 2 there is no run",
+        epilog="exit codes: 0 sound; 1 damage was found; 2 there is no run, or it is at work",
     )
     parser.add_argument(
         "folder", type=Path, metavar="RUN", help="the run's folder, such as results/my-volume"
@@ -48,8 +48,9 @@ def verify(folder: Path) -> int:
         folder: of the run.
 
     Raises:
-        EmgenError: there is no run.
+        EmgenError: there is no run, or it is at work.
     """
+    from emgen.run.head import refuse_second_head
     from emgen.run.metadata import damaged_metadata
     from emgen.run.plan import Plan
     from emgen.run.resolve import resolve
@@ -57,6 +58,7 @@ def verify(folder: Path) -> int:
     from emgen.run.verify import Examination
 
     plan = Plan.of(folder)
+    refuse_second_head(folder)
     examination = Examination.of(Results(plan, folder), thorough=True)
     examination.note(by="verify")
     for each in examination:

@@ -43,8 +43,8 @@ class Input(Settings):
         Literal["auto"] | tuple[Annotated[int, Field(ge=0)], ...],
         Field(
             description=(
-                "Numbers of the missing sections, counted from 0: they hold no image and are restored from their neighbours. auto "
-                "detects sections of one grey value all over that lie between sections with an image."
+                "Numbers of the missing sections, counted from 0: they hold no image and are restored from their neighbours, or stay "
+                "blank at the ends of the volume. auto detects sections of one grey value all over, or of faint noise."
             )
         ),
     ] = "auto"
@@ -77,6 +77,23 @@ class Input(Settings):
             ),
         ),
     ] = 32
+    equalise: Annotated[
+        Literal["none", "sections"],
+        Field(
+            description=(
+                "sections: brightness and contrast of every section are brought to those of the 31 around it before anything "
+                "else, by one gain and one offset each, decided once for the volume."
+            )
+        ),
+    ] = "none"
+    hot_pixels: Annotated[
+        Literal["keep", "remove"],
+        Field(
+            description=(
+                "remove: pixels far beyond all of their neighbours, which no lens can image, are replaced by what lies between these."
+            )
+        ),
+    ] = "keep"
     accept: Annotated[
         tuple[Refusal, ...],
         Field(

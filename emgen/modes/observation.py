@@ -50,7 +50,7 @@ class Coverage:
     missing: tuple[int, ...] = ()
 
     def over(self, box: Box) -> Tensor:
-        """`known` of another box; beyond the edges of what is known of, the edge is held."""
+        """`known` of another box; beyond the edges the edge is held, but for missing sections."""
         known = self.known
         for axis in range(3):
             first, last = self.box.start[axis], self.box.stop[axis] - 1
@@ -58,6 +58,10 @@ class Coverage:
                 min(max(k, first), last) - first for k in range(box.start[axis], box.stop[axis])
             ]
             known = known[(slice(None),) * axis + (place,)]
+        lost = [k in self.missing for k in range(box.start[0], box.stop[0])]
+        if any(lost):
+            known = known.clone()
+            known[lost] = False
         return known
 
 

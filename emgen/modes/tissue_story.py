@@ -48,7 +48,7 @@ def _parts(planned: Planned) -> list[str]:
         sentences.append(
             f"{_percent(planned.inferred)} are holes in the tissue: what would be there was restored from what lies around."
         )
-    return [*sentences, "tissue.ome.zarr says which voxels are which."]
+    return [*sentences, "The volume tissue.ome.zarr says which voxels are which."]
 
 
 def _sections(numbers: Sequence[int]) -> str:

@@ -25,6 +25,7 @@ from emgen.geometry import Box, Zyx, zyx
 from emgen.physics.tissue import OUTSIDE
 from emgen.run.calibration_facts import Calibration
 from emgen.run.plan import Plan
+from emgen.volumes.corrected import corrected
 from emgen.volumes.inputs import open_input
 from emgen.volumes.measured import Measured
 from emgen.volumes.volume import Volume
@@ -169,7 +170,7 @@ class Sample:
             plan,
             qc,
             Volume.open(folder / "restored.ome.zarr"),
-            open_input(plan.config.input),
+            corrected(open_input(plan.config.input), plan.corrections),
             Volume.open(qc.reference, missing=plan.config.input.missing_chunks)
             if qc.reference
             else None,
@@ -185,19 +186,37 @@ class Sample:
 
     def read(self, box: Box) -> Tile:
         """The grey values of any box of the output; where there is no tissue all volumes are alike."""
-        states = self.plan.states(self.measured, box)
-        outside = None if states is None else states[0] == OUTSIDE
-        volumes = (
-            self.restored.read(box).astype(np.float32),
-            self.plan.interpolated(self.measured, box),
-            None if self.reference is None else self.reference.read(box).astype(np.float32),
+        outside = self._outside(box)
+        return Tile(
+            box,
+            self._alike(self.restored.read(box).astype(np.float32), outside),
+            self._alike(self.plan.interpolated(self.measured, box), outside),
+            None
+            if self.reference is None
+            else self._alike(self.reference.read(box).astype(np.float32), outside),
             restored_sections(self.plan, box),
         )
-        if outside is not None:
-            for volume in volumes:
-                if volume is not None:
-                    volume[outside] = self.plan.intensity.low
-        return Tile(box, *volumes)
+
+    def candidate(self, name: Candidate, box: Box) -> npt.NDArray[np.float32]:
+        """Grey values of one volume, as `read` has them."""
+        grey = (
+            self.restored.read(box).astype(np.float32)
+            if name == "restored"
+            else self.plan.interpolated(self.measured, box)
+        )
+        return self._alike(grey, self._outside(box))
+
+    def _outside(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        states = self.plan.states(self.measured, box)
+        return None if states is None else states[0] == OUTSIDE
+
+    def _alike(
+        self, grey: npt.NDArray[np.float32], outside: npt.NDArray[np.bool_] | None
+    ) -> npt.NDArray[np.float32]:
+        """Grey values with one value where there is no tissue, so that it counts for neither volume."""
+        if outside is None:
+            return grey
+        return np.where(outside, np.float32(self.plan.intensity.low), grey)
 
     def map(self, function: Callable[[Box], T], threads: int = 1) -> Iterator[T]:
         """Apply a function to the box of every tile, `threads` at a time; results come in order."""

@@ -23,13 +23,14 @@ from emgen.networks.device import fixed_arithmetic
 from emgen.networks.runner import Networks
 from emgen.physics.operators import Blur
 from emgen.physics.psf import Kernel, as_tuples, gaussian
+from emgen.physics.tissue import MEASURED, Seen
 from emgen.run.plan import Plan
 from emgen.sampling import philox
 from emgen.sampling.flow import x1_prediction
 from emgen.sampling.flower import flower
 from emgen.sampling.problem import Problem, Velocity
 from emgen.volumes.measured import Measured
-from emgen.volumes.samples import read_samples, sample_boxes
+from emgen.volumes.samples import sample_boxes
 
 ROUNDS = 8
 """Rounds of the fit."""
@@ -47,6 +48,8 @@ SIGMA_LIMITS = (0.2, 10.0)
 """Standard deviations in pixels: narrower is no blur, wider leaves nothing to fit."""
 CROPS, CROP_SIZE, SMALLEST_SIZE = 6, 128, 48
 """Parts of sections that are fitted, pixels on a side of each, and the least that will do."""
+MIN_MEASURED = 0.9
+"""Share of a part's pixels that must have been measured; the rest is its own continuation."""
 
 Covariance = npt.NDArray[np.float64]
 """Of the Gaussian, (2, 2) in pixels squared, y first."""
@@ -172,13 +175,26 @@ def _crops(plan: Plan, measured: Measured) -> npt.NDArray[np.float32]:
             "give the point spread function"
         )
     sections = []
-    for sample, box in zip(read_samples(measured), sample_boxes(measured.shape), strict=True):
-        sections_with_image = [
-            k for k in range(len(sample)) if box.start[0] + k not in plan.missing
+    for box in sample_boxes(measured.shape):
+        seen = plan.see(measured, box)
+        shown = [
+            k
+            for k in range(len(seen.voxels))
+            if box.start[0] + k not in plan.missing
+            and _share(seen, k, height, width) > MIN_MEASURED
         ]
-        sections += [
-            sample[k, :height, :width]
-            for k in sections_with_image[:: max(1, len(sections_with_image) // CROPS)]
-        ]
+        sections += [seen.voxels[k, :height, :width] for k in shown[:: max(1, len(shown) // CROPS)]]
+    if not sections:
+        raise EmgenError(
+            f"psf: blind found no part of a section of {measured.path} that shows tissue all over; give the point spread "
+            "function"
+        )
     sections.sort(key=lambda section: float(-section.astype(np.float64).std()))
     return np.stack(sections[:CROPS]).astype(np.float32)
+
+
+def _share(seen: Seen, k: int, height: int, width: int) -> float:
+    """Share of the pixels of a crop of section k that were measured."""
+    if seen.states is None:
+        return 1.0
+    return float((seen.states[k, :height, :width] == MEASURED).mean())

@@ -20,6 +20,7 @@ from emgen.run.plan import Plan
 from emgen.run.resolve import concurrent_blocks
 from emgen.run.restore import Restorer
 from emgen.run.results import Results
+from emgen.volumes.corrected import corrected
 from emgen.volumes.inputs import open_input
 from emgen.volumes.ledger import Book, Entry
 from emgen.volumes.write_units import brightness
@@ -59,8 +60,8 @@ def restore_job(
 def _restore_job(
     plan: Plan, number: int, run: Path, device: str, workers: int, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    results, measured = Results(plan, run), open_input(plan.config.input)
-    unchanged(plan, measured)
+    results = Results(plan, run)
+    measured = corrected(unchanged(plan, open_input(plan.config.input)), plan.corrections)
     blocks = plan.grid.job(number)
     restorer = Restorer(plan, device, workers, device != "cpu" and len(blocks) >= COMPILED_FROM)
     book = results.ledgers.blocks.open(blocks)

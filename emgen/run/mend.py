@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from emgen.run.facts import read_facts
 from emgen.run.metadata import damaged_metadata, mend_metadata
 from emgen.run.output import TISSUE, create_output, stored_plan
 from emgen.run.plan import PLAN_FILE, PLANNED_FILE, Plan, make, without_qc
 from emgen.run.resolve import RunSpec
 from emgen.run.results import Results
-from emgen.run.verify import Examination, put_right, read_facts
+from emgen.run.verify import Examination, put_right
 from emgen.run.whole_file import write_whole
 
 

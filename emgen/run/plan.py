@@ -26,8 +26,10 @@ from emgen.physics.no_data import no_data_of
 from emgen.physics.noise_model import NoiseModel
 from emgen.physics.psf import Kernel
 from emgen.physics.tissue import Mask, Seen, States, Tissue, as_measured
+from emgen.run.inspection.corrections import decide
 from emgen.run.resolve import RunSpec, cut
 from emgen.run.whole_file import write_whole
+from emgen.volumes.corrected import Corrections, corrected
 from emgen.volumes.grid import Grid
 from emgen.volumes.intensity import Intensity
 from emgen.volumes.measured import Measured
@@ -68,6 +70,7 @@ class Plan:
         absent: whether voxels were not measured whatever is stored: a mask, missing chunks or NaN say so.
         blank: share of the sampled voxels that show no tissue, and stay as they are.
         inferred: share of the sampled voxels in holes of the tissue, which are restored.
+        corrections: what is set right on reading; None where nothing is.
         psf: point spread function (y, x), None where there is none or it is still to be fitted.
         prior: name or path of the prior's weights, and what its card says.
         estimator: the same of the estimator, None where sampling begins from linear interpolation.
@@ -90,6 +93,7 @@ class Plan:
     absent: bool
     blank: float
     inferred: float
+    corrections: Corrections | None
     psf: Kernel | None
     prior: dict[str, Any]
     estimator: dict[str, Any] | None
@@ -140,7 +144,7 @@ class Plan:
     @property
     def story(self) -> tuple[str, ...]:
         """What was done, in sentences for the report."""
-        return self.mode.story(self)
+        return (*self.mode.story(self), *([self.corrections.story] if self.corrections else []))
 
     @property
     def bracketed_sections(self) -> tuple[int, int]:
@@ -299,6 +303,7 @@ class Plan:
                     "noise_model": NoiseModel(**facts["noise_model"]),
                     "missing": tuple(facts["missing"]),
                     "no_data": tuple(facts["no_data"]),
+                    "corrections": Corrections.of(facts["corrections"]),
                     "psf": facts["psf"] and tuple(map(tuple, facts["psf"])),
                 }
             )
@@ -331,15 +336,19 @@ def make(spec: RunSpec, adapted: str | Path | None = None, psf: str | Path | Non
     measured, restore = spec.measured, spec.config.restore
     without_image = missing.resolve_missing(measured, spec.config.input.lost)
     samples = read_samples(measured)
+    identity = fingerprint(measured, samples)
     no_data, rim = no_data_of(samples, measured.shape, spec.config.input.no_data, without_image)
+    corrections = decide(measured, spec.config.input, without_image, no_data)
+    measured = corrected(measured, corrections)
+    samples = read_samples(measured) if corrections else samples
     rule = Tissue(measured.shape, no_data, without_image, rim, spec.config.input.holes)
     with_image, blank, inferred = rule.of_samples(measured, samples)
     intensity, noise = fit_grey_scale(with_image, spec.mode.noise_setting, measured.path)
-    identity = fingerprint(measured, samples)
     weights = restore.prior if adapted is None else str(adapted)
     prior = spec.prior if adapted is None else _adapted_to(adapted, spec, identity)
     kernel = spec.mode.psf if psf is None else _fitted_to(psf, spec, identity)
     decided = [asdict(intensity), asdict(noise), without_image, no_data, rim, kernel]
+    decided += [asdict(corrections)] if corrections else []
     key = [METHOD, spec.settings, prior.sha256, identity, *decided]
     estimator = spec.estimator
     return Plan(
@@ -352,9 +361,10 @@ def make(spec: RunSpec, adapted: str | Path | None = None, psf: str | Path | Non
         missing=without_image,
         no_data=no_data,
         rim=rim,
-        absent=says_absent(measured) or not all(np.isfinite(part).all() for part in samples),
+        absent=says_absent(spec.measured) or not all(np.isfinite(part).all() for part in samples),
         blank=blank,
         inferred=inferred,
+        corrections=corrections,
         psf=kernel,
         prior={"weights": weights, **prior.digest()},
         estimator=None

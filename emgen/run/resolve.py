@@ -22,6 +22,7 @@ from emgen.run.limits import refuse_absurd
 from emgen.volumes.grid import Grid
 from emgen.volumes.inputs import open_input
 from emgen.volumes.measured import Measured
+from emgen.volumes.samples import says_absent
 from emgen.volumes.volume import Volume
 
 # Memory of a restore job, estimated from what its code holds; `peak_memory_mb` in restored.json is what it held.
@@ -170,6 +171,11 @@ def resolve(config: Config, measured: Measured | None = None, psf: Kernel | None
     resolved = resolved if psf else replace(resolved, psf=resolved.given_psf())
     grid = cut(config, resolved)
     resolved.refuse_grid(grid)
+    if config.restore.adapt.steps and says_absent(measured):
+        raise EmgenError(
+            "restore.adapt learns from all voxels of the input, and input.mask or input.missing_chunks: blank say that some "
+            "were not measured; remove restore.adapt, or train a prior on a crop that shows tissue all over: emgen train"
+        )
     refuse_absurd(config, grid, np.promote_types(measured.dtype, np.float32))
     _refuse_unfit_reference(config, resolved.shape, measured.shape, resolved.acquisition.scale)
     return RunSpec(config, measured, resolved, grid, *_networks(config, resolved))

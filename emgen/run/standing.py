@@ -47,12 +47,16 @@ def stopped(run: Path) -> str:
     return f"{counted} are done and stay in {run}; start again to go on"
 
 
-def on_disk(run: Path) -> str:
-    """One line: what takes space in the run's folder, and what of it may be removed."""
+def on_disk(run: Path, finished: bool) -> str:
+    """One line: what takes space in a run's folder, and what of it may be removed, after its end or before."""
     scratch = _size(run / SCRATCH)
     result = [_size(path) for path in sorted(run.glob("*.ome.zarr"))]
     words = [f"{_gigabytes(*_sum(result))} of result", f"{_gigabytes(*scratch)} of blocks"]
-    advice = f"{run / SCRATCH} is scratch: remove it when you are content with the result"
+    advice = (
+        f"{run / SCRATCH} is scratch: remove it when you are content with the result"
+        if finished
+        else "Keep both: the next start goes on from them"
+    )
     return f"On disk in {run}: {', '.join(words)}. {advice}"
 
 

@@ -26,6 +26,7 @@ from emgen.geometry import Box
 from emgen.physics.tissue import as_measured
 from emgen.run.plan import Plan
 from emgen.run.results import Results
+from emgen.volumes.corrected import corrected
 from emgen.volumes.grid import Block, Grid
 from emgen.volumes.inputs import open_input
 from emgen.volumes.intensity import store
@@ -99,7 +100,8 @@ def write_cores(plan: Plan, number: int, run: Path, field: str, factor: float = 
         EmgenError: a block has no result or a damaged one, or what it adds up to is no number.
     """
     results, grid = Results(plan, run), plan.grid
-    target, measured = results.volume(field), open_input(plan.config.input)
+    target = results.volume(field)
+    measured = corrected(open_input(plan.config.input), plan.corrections)
     units = WriteUnits(Volume.open(target, mode="r+"))
     cores = [grid[index].core for index in grid.job(number)]
     owned = {core: units.touching(core) for core in cores}

@@ -9,6 +9,7 @@ import numpy as np
 from emgen.physics.tissue import INFERRED, MEASURED, OUTSIDE
 from emgen.run.output import TISSUE
 from emgen.run.plan import Plan
+from emgen.volumes.corrected import corrected
 from emgen.volumes.inputs import open_input
 from emgen.volumes.volume import Volume
 
@@ -27,7 +28,10 @@ def write_tissue(plan: Plan, number: int, run: Path) -> dict[str, int]:
     counts = {"blank": 0, "inferred": 0}
     if not plan.marks_tissue:
         return counts
-    measured, target = open_input(plan.config.input), Volume.open(run / TISSUE, mode="r+")
+    measured, target = (
+        corrected(open_input(plan.config.input), plan.corrections),
+        Volume.open(run / TISSUE, mode="r+"),
+    )
     for index in plan.grid.job(number):
         core = plan.grid[index].core
         found = plan.states(measured, core)

@@ -7,21 +7,17 @@ of what follows from it, so that Snakemake runs just these again; inside them, o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from emgen.errors import EmgenError
+from emgen.run.facts import read_facts, torn, with_what_follows
 from emgen.run.results import Results
 from emgen.volumes.ledger import Entry, Ledger
 from emgen.volumes.stamp import clear, compared
 from emgen.volumes.volume import Volume
 from emgen.volumes.write_units import WriteUnits
-
-FACTS = ("calibration.json", "psf.json", "ro-crate-metadata.json", "qc/*.json", "provenance/*.json")
-"""JSON that rules write and that stands for nothing else: what is damaged of it is made again."""
 
 
 @dataclass
@@ -124,13 +120,11 @@ class Examination:
     def damage(self) -> list[str]:
         """What is wrong, each in words."""
         found = [words for each in self for words in each.damage.values()]
-        return [*self.unreadable, *found, *(f"{path} is damaged" for path in self.torn())]
-
-    def torn(self) -> list[Path]:
-        """JSON of rules that is there and cannot be read."""
-        patterns = ("blocks/*.json", "stitch/*.json", "pyramid/*.json", "restored.json", *FACTS)
-        files = [path for pattern in patterns for path in sorted(self.results.folder.glob(pattern))]
-        return [path for path in files if read_facts(path) is None]
+        return [
+            *self.unreadable,
+            *found,
+            *(f"{path} is damaged" for path in torn(self.results.folder)),
+        ]
 
     def note(self, by: str) -> None:
         """Write into the ledgers what was found."""
@@ -144,6 +138,8 @@ class Examination:
         if self.blocks:
             blocks |= {n for n in range(grid.jobs) if not self._fits(f"blocks/{n}.json", n)}
         stitched = blocks | {n for n in range(grid.jobs) if not self._fits(f"stitch/{n}.json", n)}
+        if self.results.plan.several_samples and read_facts(run / "calibration.json") is None:
+            stitched |= set(range(grid.jobs))
         for path, levels in self.levels.items():
             units = WriteUnits(Volume.open(path))
             owners = (grid.owner(units.box(unit).start) for unit in levels[0].missing)
@@ -162,7 +158,7 @@ class Examination:
         depth = max((len(levels) for levels in self.levels.values()), default=1)
         unfit += [f"pyramid/{level}.json" for level in range(min(coarse, default=depth), depth)]
         there = [path for name in unfit if (path := run / name).exists()]
-        return list(dict.fromkeys([*there, *self.torn()]))
+        return list(dict.fromkeys([*there, *with_what_follows(torn(run), run)]))
 
     def _fits(self, name: str, job: int | None = None) -> bool:
         """Whether a JSON file is whole, of this plan and, if it is of a job, of the blocks that the job has now."""
@@ -201,12 +197,3 @@ def _levels(results: Results, path: Path, thorough: bool) -> Iterator[Examined]:
         name = f"{path.name}, level {level}"
         examined = Examined(name, results.ledgers.level(path, level), len(units))
         yield examined.examine(units.files, thorough)
-
-
-def read_facts(path: Path) -> dict[str, Any] | None:
-    """What a JSON file says; None where there is none, or it is damaged."""
-    try:
-        facts = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return facts if isinstance(facts, dict) else None

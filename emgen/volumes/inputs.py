@@ -39,19 +39,35 @@ def open_input(settings: Input) -> Volume | MaskedVolume:
 
 
 def chunk_note(measured: Measured, settings: Input) -> str | None:
-    """A sentence on the chunks of a run's input that are not there, or that nobody can count; None where all are there.
+    """What to say of chunks that are not there, or that nobody can count, of a run's input and its mask.
+
+    Returns:
+        Sentences; None where all chunks are there.
 
     Raises:
-        EmgenError: some are missing, and the settings do not say that they are blank.
+        EmgenError: some of the input are missing, and the settings do not say that they are blank.
     """
-    volume = measured.volume if isinstance(measured, MaskedVolume) else measured
-    if not isinstance(volume, Volume):
+    if isinstance(measured, MaskedVolume):
+        notes = [_volume_note(measured.volume, settings), _mask_note(measured.mask)]
+    else:
+        notes = [_volume_note(measured, settings)] if isinstance(measured, Volume) else []
+    return "; ".join(note for note in notes if note) or None
+
+
+def _mask_note(mask: Volume | None) -> str | None:
+    """Masks are blank in many places, and a copy of one that broke off says of tissue that there is none."""
+    found = None if mask is None else count_missing(mask)
+    if mask is None or found is None or not found.count:
         return None
-    found = count_missing(volume)
+    return f"input.mask: {mask.path}: {found}; they are taken as no tissue"
+
+
+def _volume_note(measured: Volume, settings: Input) -> str | None:
+    found = count_missing(measured)
     if found is None:
         return (
-            f"{measured.path}: its chunks cannot be listed; a job that meets a missing one "
-            f"{'ends' if settings.missing_chunks == 'refuse' else 'takes it as blank'}"
+            f"{measured.path}: its chunks are not counted (a web server lists none, and there may be too many); a job that "
+            f"meets a missing one {'ends' if settings.missing_chunks == 'refuse' else 'takes it as blank'}"
         )
     if not found.count:
         return None

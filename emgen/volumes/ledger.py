@@ -31,7 +31,7 @@ from typing import Any, Literal
 
 import google_crc32c
 
-from emgen.volumes.stamp import Stamp, sync_folder
+from emgen.volumes.stamp import Stamp, clear, sync_folder
 
 State = Literal["done", "empty", "failed", "damaged"]
 """done: made; empty: there was nothing to make, and the result stands for that; failed: it could not be made; damaged:
@@ -214,6 +214,8 @@ def _line(entry: Entry, key: str) -> bytes:
 
 
 def _append(path: Path, lines: bytes) -> None:
+    if path.is_dir():
+        clear(path)
     new = not path.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:

@@ -75,6 +75,16 @@ def read(attributes: Json, where: str, voxel: VoxelSize | None = None) -> Image:
     return images[0]
 
 
+def fitted(image: Image, axes: int) -> Image:
+    """An image of version 0.1 or 0.2 with the last of the five axes, as many as its array has; any other as it is.
+
+    The specification gives arrays of these versions five axes, and some writers left out time and channel.
+    """
+    if image.version in ("0.1", "0.2") and image.axes == FIXED_AXES and axes in (3, 4):
+        return replace(image, axes=FIXED_AXES[-axes:])
+    return image
+
+
 def series(root: Json, listed: Json, where: str) -> list[str] | None:
     """Paths of the images below the root of what bioformats2raw wrote; None for any other group.
 

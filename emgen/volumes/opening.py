@@ -86,6 +86,7 @@ def open_level(
             raise EmgenError(f"{where} has no level {level}; expected one of its levels")
         path = image.levels[level].path
         array = _array(group, path, where)
+        image = omezarr_reader.fitted(image, array.ndim)
         _refuse_two_arrays(groups, group, array, where)
         _refuse_unreadable(array, image.axes, f"{where}, level {path}")
         if mode == "r+":
@@ -106,6 +107,10 @@ def _one_sentence(where: str) -> Iterator[None]:
             yield
     except EmgenError:
         raise
+    except PermissionError as error:
+        raise EmgenError(
+            f"{where}: you have no right to read {error.filename}; ask whose it is for it"
+        ) from None
     except json.JSONDecodeError as error:
         raise EmgenError(f"{where}: the Zarr metadata is damaged ({error})") from None
     except Exception as error:
@@ -162,6 +167,8 @@ def _is_array(where: CheckedStore | str) -> bool:
 def _only_series(groups: Sequence[zarr.Group], where: str) -> str | None:
     """Path of the only image below the root of what bioformats2raw wrote; None for any other group."""
     for group in groups:
+        if omezarr_reader.series(dict(group.attrs), {}, where) is None:
+            continue
         listed = group.get("OME")
         attributes = dict(listed.attrs) if isinstance(listed, zarr.Group) else {}
         names = omezarr_reader.series(dict(group.attrs), attributes, where)

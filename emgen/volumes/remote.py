@@ -6,6 +6,7 @@ import asyncio
 import errno
 import re
 import socket
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
@@ -67,6 +68,14 @@ def _opened(where: str, **options: Any) -> Store:
 class WholeAnswers(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no types
     """HTTP, in which a part of a file is that part or an error."""
 
+    async def set_session(self) -> aiohttp.ClientSession:
+        """The connections, which are closed when the program ends; aiohttp complains of those that are not."""
+        fresh = self._session is None
+        session: aiohttp.ClientSession = await super().set_session()
+        if fresh:
+            weakref.finalize(self, self.close_session, None, session)
+        return session
+
     async def _cat_file(
         self, url: str, start: int | None = None, end: int | None = None, **more: Any
     ) -> bytes:
@@ -79,7 +88,7 @@ class WholeAnswers(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no types
         options = {**self.kwargs, **more, "headers": headers, "timeout": TIMEOUT}
         async with session.get(self.encode_url(url), **options) as answer:
             self._raise_not_found_for_status(answer, url)
-            body = cast("bytes", await answer.read())
+            body = await answer.read()
             if start is None:
                 return body
             if answer.status == 200:  # servers that know no ranges send the whole file

@@ -191,6 +191,10 @@ class Volume:
                 f"{self.path}, level {self.level}: {error}, in voxels {box.start} to {box.stop} (z, y, x). A copy may have "
                 "broken off: copy the volume again. If what is missing is blank, set `input: {missing_chunks: blank}`"
             ) from None
+        except PermissionError as error:
+            raise EmgenError(
+                f"{self.path}, level {self.level}: you have no right to read {error.filename}; ask whose it is for it"
+            ) from None
         except Exception as error:
             raise EmgenError(
                 f"{self.path}, level {self.level}: voxels {box.start} to {box.stop} cannot be read: "

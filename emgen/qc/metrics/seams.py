@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
@@ -79,8 +80,8 @@ class Seams(Metric[SeamsFigures]):
         restored, controls = (
             face_steps.score(_face_means(read, box, grid.block), plan.scale)
             for read in (
-                lambda region: sample.read(region).restored,
-                lambda region: sample.read(region).interpolated,
+                partial(sample.candidate, "restored"),
+                partial(sample.candidate, "interpolated"),
             )
         )
         figures = SeamsFigures(

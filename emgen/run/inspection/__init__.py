@@ -13,6 +13,7 @@ from importlib import import_module
 
 from emgen.config.run import Config
 from emgen.errors import EmgenError
+from emgen.physics.shown import shown
 from emgen.run.inspection.finding import Finding, Inspection, accepted
 from emgen.run.inspection.look import Look
 from emgen.volumes.measured import Measured
@@ -30,6 +31,7 @@ NAMES = (
     "noise",
     "grey_values",
     "hot_pixels",
+    "familiarity",
 )
 """Modules of this package; `find` of a module yields what it finds."""
 
@@ -61,7 +63,9 @@ def inspect(measured: Measured, config: Config) -> Inspection:
     """Look at the input of a run."""
     lost = () if config.input.lost == "auto" else config.input.lost
     return inspected(
-        Look.at(measured, config.restore, tuple(lost)), config.input.accept, asked(config)
+        Look.at(shown(measured, config.input), config.restore, tuple(lost)),
+        config.input.accept,
+        asked(config),
     )
 
 

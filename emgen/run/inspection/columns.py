@@ -54,13 +54,14 @@ class Layout:
         return np.concatenate([np.arange(*run) for run in self.runs])
 
 
-def layout(shape: Zyx, chunk: Zyx | None, itemsize: int) -> Layout:
+def layout(shape: Zyx, chunk: Zyx | None, itemsize: int, every: bool = False) -> Layout:
     """Where to look in a volume.
 
     Args:
         shape: its voxels (z, y, x).
         chunk: voxels of a unit that is decoded as a whole, None where any voxel can be had by itself.
         itemsize: bytes of a voxel.
+        every: whether all sections are read, whatever that costs.
     """
     depth, *plane = shape  # (z, y, x)
     unit = chunk or (1, 1, 1)
@@ -76,7 +77,13 @@ def layout(shape: Zyx, chunk: Zyx | None, itemsize: int) -> Layout:
     most = min(MOST_SECTIONS, MOST_BYTES // (min(apart, whole) * itemsize))
     held = math.prod(span if whole < apart else side) * itemsize
     slab = max(1, min(max(unit[0], 64) // unit[0] * unit[0], SLAB_BYTES // held))
-    return Layout(tuple(places), side, _runs(depth, most, unit[0]), whole < apart, slab)
+    return Layout(
+        tuple(places),
+        side,
+        ((0, depth),) if every else _runs(depth, most, unit[0]),
+        whole < apart,
+        slab,
+    )
 
 
 def read(measured: Measured, where: Layout) -> Iterator[npt.NDArray[Any]]:

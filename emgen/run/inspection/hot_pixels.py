@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from emgen.physics.noise_model import white_noise
 from emgen.run.inspection.finding import Finding
-from emgen.run.inspection.look import Grey, Look
+from emgen.run.inspection.look import Look
+from emgen.volumes.corrected import isolated
 from emgen.volumes.samples import sample_boxes
 
 # Of the range of tissue (0.1 to 99.9 percentile), and noise's standard deviations, by which a pixel must lie beyond all
@@ -49,15 +50,3 @@ def threshold(planes: list[npt.NDArray[np.float64]]) -> float:
     """Grey values that a pixel must lie beyond its neighbours to be no image."""
     low, high = np.percentile(np.concatenate([plane.ravel() for plane in planes]), (0.1, 99.9))
     return float(max(BEYOND * (high - low), DEVIATIONS * white_noise([p[None] for p in planes])))
-
-
-def isolated(sections: Grey, least: float) -> npt.NDArray[np.bool_]:
-    """Which pixels (z, y, x) lie at least `least` above or below all of their neighbours beside, above and below."""
-    grey = np.pad(sections.astype(np.float32), ((0, 0), (1, 1), (1, 1)), mode="reflect")
-    middle = grey[:, 1:-1, 1:-1]
-    around = (grey[:, :-2, 1:-1], grey[:, 2:, 1:-1], grey[:, 1:-1, :-2], grey[:, 1:-1, 2:])
-    most, fewest = around[0], around[0]
-    for neighbour in around[1:]:
-        most, fewest = np.maximum(most, neighbour), np.minimum(fewest, neighbour)
-    result: npt.NDArray[np.bool_] = (middle - most > least) | (fewest - middle > least)
-    return result

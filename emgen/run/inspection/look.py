@@ -90,8 +90,10 @@ class Look:
     samples: list[Grey]
 
     @classmethod
-    def at(cls, measured: Measured, restore: Restore, lost: tuple[int, ...] = ()) -> Look:
-        """Read columns and sample boxes of a volume."""
+    def at(
+        cls, measured: Measured, restore: Restore, lost: tuple[int, ...] = (), every: bool = False
+    ) -> Look:
+        """Read columns and sample boxes of a volume; with `every` of all its sections, however many there are."""
         where = columns.layout(
             measured.shape, getattr(measured, "chunk", None), measured.dtype.itemsize
         )
@@ -164,15 +166,15 @@ class Look:
     def planes(self) -> list[npt.NDArray[np.float64]]:
         """A few sampled sections (y, x) with an image, from all over the volume."""
         lacking = set(self.numbers[~self.with_image].tolist())
-        every = [
+        sections = [
             section.astype(np.float64)
             for box, sample in zip(sample_boxes(self.shape), self.samples, strict=True)
             for k, section in enumerate(sample, box.start[0])
             if k not in lacking and np.isfinite(section).all() and section.max() > section.min()
         ]
-        whole = [plane for plane in every if padded(plane) < PADDED]
-        every = whole or every
-        return every[:: max(1, len(every) // PLANES)][:PLANES]
+        whole = [plane for plane in sections if padded(plane) < PADDED]
+        chosen = whole or sections
+        return chosen[:: max(1, len(chosen) // PLANES)][:PLANES]
 
 
 def padded(voxels: Grey) -> float:
