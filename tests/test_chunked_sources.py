@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import bz2
-import functools
 import gzip
-import http.server
 import json
 import lzma
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ import numpy as np
 import pytest
 import tensorstore
 from foreign import SHAPE, VOXEL, Array, facts, n5, refused, voxels
-from test_volume_remote import Ranges
+from servers import serving
 
 from emgen.volumes.sources import Allowed
 from emgen.volumes.sources.packed import UNPACK, unpacked
@@ -445,13 +442,8 @@ def test_a_raw_chunk_of_another_length_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """Of a web server that has what is in the folder."""
-    handler = functools.partial(Ranges, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(tmp_path) as server:
+        yield server.url
 
 
 @pytest.mark.parametrize("encoding", ["raw", "png"])

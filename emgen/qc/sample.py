@@ -198,13 +198,12 @@ class Sample:
         )
 
     def candidate(self, name: Candidate, box: Box) -> npt.NDArray[np.float32]:
-        """Grey values of one volume, as `read` has them."""
-        grey = (
-            self.restored.read(box).astype(np.float32)
-            if name == "restored"
-            else self.plan.interpolated(self.measured, box)
-        )
-        return self._alike(grey, self._outside(box))
+        """Grey values of one volume; where there is no tissue both are continued alike, without a step."""
+        continued = self.plan.continued(self.measured, box)
+        if name == "interpolated":
+            return continued
+        restored, outside = self.restored.read(box).astype(np.float32), self._outside(box)
+        return restored if outside is None else np.where(outside, continued, restored)
 
     def _outside(self, box: Box) -> npt.NDArray[np.bool_] | None:
         states = self.plan.states(self.measured, box)

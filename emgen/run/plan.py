@@ -245,10 +245,13 @@ class Plan:
 
         What shows no tissue is as it was measured.
         """
+        return as_measured(self.continued(measured, box), self.states(measured, box))
+
+    def continued(self, measured: Measured, box: Box) -> npt.NDArray[np.float32]:
+        """As `interpolated`; what shows no tissue is made up from the tissue around."""
         support = self.interpolation_support(box)
         voxels = self.see(measured, support).voxels
-        grey = interpolation.linear(voxels, support, box, self.scale, self.centre)
-        return as_measured(grey, self.states(measured, box))
+        return interpolation.linear(voxels, support, box, self.scale, self.centre)
 
     def write(self, path: str | Path) -> None:
         """Write `plan.json`, whole or not at all."""
