@@ -129,7 +129,7 @@ def isotropic(
         lost: numbers of sections that hold no image, counted from 0; "auto" looks for sections of one grey value.
         mask: of the volume's shape, 0 where there is no tissue: that is neither looked at nor restored.
         settings: of `restore` in the configuration (`samples`, `steps`, `noise`, `prior`, `seed` and so on; not
-            `adapt`), and `no_data`, `holes`, `block`, `halo`, `device` and `workers`.
+            `adapt`), and `no_data`, `holes`, `resin`, `block`, `halo`, `device` and `workers`.
 
     Returns:
         `factor` times as many sections (z, y, x).
@@ -267,7 +267,8 @@ def _planned(
     """What is decided before the first block, from samples of the volume."""
     block = settings.pop("block", block)
     grid = {"block": block, "halo": settings.pop("halo", [min(b // 2, 16) for b in block])}
-    looked_at = {name: settings.pop(name) for name in ("no_data", "holes") if name in settings}
+    of_input = ("no_data", "holes", "resin")
+    looked_at = {name: settings.pop(name) for name in of_input if name in settings}
     config = parse(
         {
             "run": NAME,

@@ -3,6 +3,7 @@
 import ast
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs import ROOT
 
+from emgen.config.input import Input
 from emgen.config.restore import Restore
 from emgen.errors import EmgenError
 from emgen.geometry import Box, VoxelSize
@@ -133,6 +135,7 @@ def test_a_trial_needs_sections_that_are_large_enough(name):
 @pytest.mark.parametrize("samples", [1, 4])
 def test_the_story_is_whole_sentences(name, samples):
     class Planned:
+        config = SimpleNamespace(input=Input(volume="measured.ome.zarr", resin="skip"))
         dtype, missing = "uint8", (0, 2)
         no_data, absent, blank, inferred = (0.0,), False, 0.125, 0.01
         noise_model = NoiseModel(3.0, correlation_ratio=0.8)
@@ -143,7 +146,7 @@ def test_the_story_is_whole_sentences(name, samples):
     text = " ".join(story)
     assert "section 2" in text and "12 % of the sampled voxels show no tissue" in text
     assert "section 0 (counted from 0) holds no image, with no tissue beyond" in text
-    assert "2.4 grey values" in text
+    assert "2.4 grey values" in text and "only noise passed through no network" in text
     assert "the-prior" in text or "the-estimator" in text
 
 

@@ -77,6 +77,15 @@ class Input(Settings):
             ),
         ),
     ] = 32
+    resin: Annotated[
+        Literal["restore", "skip"],
+        Field(
+            description=(
+                "skip: blocks in which everything that was measured is only noise pass through no network, as blank ones do; they are "
+                "interpolated, and stay as noisy as they were."
+            )
+        ),
+    ] = "restore"
     equalise: Annotated[
         Literal["none", "sections"],
         Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from emgen.config import Config
 from emgen.geometry import Box
 from emgen.physics.noise_model import NoiseModel
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 class Planned(Protocol):
     """What a story needs of a plan; `emgen.run.plan.Plan` is one."""
 
+    @property
+    def config(self) -> Config: ...
     @property
     def dtype(self) -> str: ...
     @property

@@ -17,7 +17,15 @@ def tissue_sentences(planned: Planned, depth: int) -> list[str]:
     images = [k for k in range(depth) if k not in planned.missing]
     inner = [k for k in planned.missing if images[0] < k < images[-1]]
     outer = [k for k in planned.missing if k not in inner]
-    return [*_lost(inner), *_blank_ends(outer), *_parts(planned)]
+    return [*_lost(inner), *_blank_ends(outer), *_parts(planned), *_resin(planned)]
+
+
+def _resin(planned: Planned) -> list[str]:
+    if planned.config.input.resin == "restore":
+        return []
+    return [
+        "Blocks that show only noise passed through no network: they are interpolated, and as noisy as they were."
+    ]
 
 
 def _lost(numbers: Sequence[int]) -> list[str]:

@@ -15,6 +15,7 @@ from emgen.errors import EmgenError
 from emgen.geometry import Box
 from emgen.modes.observation import Coverage, Observation
 from emgen.networks.runner import Networks
+from emgen.physics.resin import is_only_noise
 from emgen.physics.tissue import MEASURED, Seen
 from emgen.run import tensors
 from emgen.run.plan import Plan
@@ -59,35 +60,49 @@ class Restorer:
     def block(self, outer: Box, measured: Seen | npt.NDArray[Any]) -> Fields:
         """Restore the outer box of a block from what was fetched for it."""
         aligned = self.plan.aligned(outer)
-        inside = outer.relative_to(aligned).slices
-        return {name: v[inside] for name, v in self(aligned, measured).items()}
+        inside, seen = outer.relative_to(aligned).slices, self._seen(aligned, measured)
+        fields = self._restored(aligned, seen, self.is_empty(aligned, seen))
+        return {name: v[inside] for name, v in fields.items()}
 
     def is_empty(self, box: Box, measured: Seen) -> bool:
-        """Whether a box shows background, resin or no data: nothing is to be restored, or all has one grey value.
+        """Whether a block's box passes through no network: it is blank or, where the settings say so, only noise.
 
         `measured` as for a call; context sections do not count.
         """
-        support = self.plan.interpolation_support(box).relative_to(self.plan.read_box(box))
-        part = measured.within(support)
-        return not part.shows_tissue or is_constant(part.voxels)
+        part = self._support(box, measured)
+        if is_blank(part) or self.plan.config.input.resin == "restore":
+            return is_blank(part)
+        return is_only_noise(part.voxels, None if part.states is None else part.states == MEASURED)
 
-    @torch.no_grad()
+    def _support(self, box: Box, measured: Seen) -> Seen:
+        support = self.plan.interpolation_support(box).relative_to(self.plan.read_box(box))
+        return measured.within(support)
+
+    def _seen(self, box: Box, measured: Seen | npt.NDArray[Any]) -> Seen:
+        if isinstance(measured, Seen):
+            return measured
+        read_box = self.plan.read_box(box)
+        return self.plan.seen(measured, None, read_box, read_box)
+
     def __call__(self, box: Box, measured: Seen | npt.NDArray[Any]) -> Fields:
-        """Restore the output voxels of `box`.
+        """Restore the output voxels of `box`, unless it is blank. A trial's box is restored even if it shows only noise.
 
         Args:
-            box: of the output, usually `plan.aligned` of a block's outer box.
+            box: of the output.
             measured: voxels of `plan.read_box(box)`, as seen or as stored.
 
         Returns:
             Fields of shape `box.shape`.
         """
+        seen = self._seen(box, measured)
+        return self._restored(box, seen, is_blank(self._support(box, seen)))
+
+    @torch.no_grad()
+    def _restored(self, box: Box, measured: Seen, empty: bool) -> Fields:
         plan, read_box = self.plan, self.plan.read_box(box)
-        if not isinstance(measured, Seen):
-            measured = plan.seen(measured, None, read_box, read_box)
         voxels, context = tensors.upload(measured.voxels, self.device), plan.context_box(box)
         grey = tensors.linear(voxels, read_box, context, plan.scale, plan.centre)
-        if self.is_empty(box, measured):
+        if empty:
             inside = grey[box.relative_to(context).slices]
             return self._fields(box, inside, torch.zeros_like(inside))
         observation = self._observe(box, grey, voxels, self._known(measured))
@@ -185,6 +200,11 @@ class Restorer:
         # the mean comes last: a block is done when it is there
         spread: Fields = {"std": std.cpu().numpy()} if self.plan.several_samples else {}
         return {**spread, "mean": tensors.download(grey, self.plan.dtype)}
+
+
+def is_blank(seen: Seen) -> bool:
+    """Whether nothing is to be restored in what was seen: it shows no tissue, or all has one grey value."""
+    return not seen.shows_tissue or is_constant(seen.voxels)
 
 
 def is_constant(voxels: npt.NDArray[Any]) -> bool:
