@@ -24,7 +24,6 @@ from emgen.arrays import Array
 from emgen.config import parse
 from emgen.errors import EmgenError
 from emgen.geometry import VoxelSize
-from emgen.networks.device import fixed_arithmetic
 from emgen.physics.missing import drop_missing
 from emgen.physics.noise_model import white_noise
 from emgen.qc import heldout_figures
@@ -32,7 +31,6 @@ from emgen.qc.metrics import heldout, measurement
 from emgen.qc.section_model import texture
 from emgen.qc.summary import inspected
 from emgen.qc.verdict import Check, advice, overall
-from emgen.run.heldout import hold_out
 from emgen.run.inspection import inspect, refuse
 from emgen.run.plan import make
 from emgen.run.resolve import resolve
@@ -193,12 +191,9 @@ def checks_of(trial: Trial, places: int = 32, *, lazily: bool = False) -> list[C
     known = [*inspected(found), *measurement.METRIC.checks(said, plan)]
     if lazily and any(check.verdict == "warn" for check in known):
         return known
-    with fixed_arithmetic(plan.config.restore.precision):
-        held = hold_out(plan, measured, most=places) if plan.scale[0] > 1 else []
-    figures = heldout_figures.compared(held, 255.0)
-    if held:
-        model = heldout_figures.section_model(held, samples, plan)
-        figures = figures.model_copy(update={"section_model": model})
+    if plan.scale[0] == 1:
+        return [*known, *heldout.METRIC.checks(heldout_figures.compared([], 255.0), plan)]
+    _, figures = heldout.tried(plan, measured, samples, most=places)
     return [*known, *heldout.METRIC.checks(figures, plan)]
 
 

@@ -102,5 +102,5 @@ def held_out(
         truth, before, after = (texture(seed + 10 * place + k, 2) for k in range(3))
         sides = [(truth + other) / 2 for other in (before, after)]
         linear = (sides[0] + sides[1]) / 2
-        parts.append(Held(place, 1, truth, restored(truth, linear), linear, *sides))
+        parts.append(Held(place, 1, truth, restored(truth, linear), *sides))
     return parts

@@ -9,60 +9,30 @@ import numpy as np
 import numpy.typing as npt
 
 from emgen.config.input import Input
-from emgen.geometry import Box, VoxelSize, Zyx
+from emgen.geometry import Box
 from emgen.physics.no_data import no_data_of
 from emgen.physics.tissue import MEASURED, Tissue
-from emgen.volumes.measured import Measured
+from emgen.volumes.measured import Measured, Overlay
 from emgen.volumes.samples import read_samples, says_absent
 
 
 @dataclass(frozen=True)
-class Shown:
+class Shown(Overlay):
     """A volume whose sections are continued where nothing was measured. Sections that show no tissue stay as they are.
 
     Attributes:
-        measured: the volume.
+        volume: below.
         rule: by which its voxels are told apart.
         grey: value of what is far from tissue.
     """
 
-    measured: Measured
     rule: Tissue
     grey: float
-
-    @property
-    def path(self) -> str:
-        return self.measured.path
-
-    @property
-    def shape(self) -> Zyx:
-        return self.measured.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.measured.dtype
-
-    @property
-    def voxel(self) -> VoxelSize:
-        return self.measured.voxel
-
-    @property
-    def translation(self) -> tuple[float, float, float]:
-        return self.measured.translation
-
-    @property
-    def chunk(self) -> Any:
-        """Voxels of a unit that is decoded as a whole, None where any voxel can be had by itself."""
-        return getattr(self.measured, "chunk", None)
-
-    def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
-        """As of the volume."""
-        return self.measured.absent(box)
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """The grey values of a box, made up where nothing was measured in a section with tissue."""
         around = self.rule.surroundings(box)
-        voxels, absent = self.measured.read(around), self.measured.absent(around)
+        voxels, absent = self.volume.read(around), self.volume.absent(around)
         seen = self.rule.seen(voxels, around, box, absent, self.grey)
         stored = voxels[box.relative_to(around).slices]
         if seen.states is None:
@@ -75,7 +45,7 @@ def shown(measured: Measured, settings: Input) -> Measured:
     """A volume as networks are shown it; itself where all of it was measured.
 
     Args:
-        measured: the volume.
+        volume: below.
         settings: of its input.
     """
     samples = read_samples(measured)

@@ -59,7 +59,8 @@ class HeldOutFigures(Figures):
         description="Ring correlation beyond that of linear interpolation, which blurring does not change."
     )
     section_model: SectionModel | None = Field(
-        default=None, description="Null where it was not tried."
+        default=None,
+        description="Null where it was not tried: sections tell too little of each other, or too few are there.",
     )
 
 
@@ -72,9 +73,7 @@ class SectionModel(Figures):
     texture: float = Field(
         description="Logarithm of how much sections differ over pixels as far apart, added up over both models."
     )
-    evidence_db: float | None = Field(
-        description="Positive speaks for means, negative for slices; null where sections tell too little of each other."
-    )
+    evidence_db: float = Field(description="Positive speaks for means, negative for slices.")
 
 
 def compared(held: Sequence[Predicted], grey_range: float) -> HeldOutFigures:
@@ -108,25 +107,29 @@ def compared(held: Sequence[Predicted], grey_range: float) -> HeldOutFigures:
 
 
 def section_model(
-    held: Sequence[Predicted], samples: Sequence[npt.NDArray[Any]], plan: Plan
+    held: Sequence[Predicted],
+    other: Sequence[Predicted],
+    samples: Sequence[npt.NDArray[Any]],
+    plan: Plan,
 ) -> SectionModel | None:
     """Whether the sections look like slices or like means; None where it cannot be told.
 
     Args:
-        held: parts of sections, predicted by the run's thickness model and by the other one.
+        held: parts of sections, predicted by the run's thickness model.
+        other: the same parts, predicted by the other one.
         samples: measured voxels (z, y, x).
         plan: of the run.
     """
     apart = texture(samples, plan.scale[0])
-    if apart is None or any(each.other is None for each in held):
+    if apart is None:
         return None
-    ours = scores(held, lambda each: each.restored)
-    theirs = scores(held, lambda each: each.restored if each.other is None else each.other)
-    slices, means = (ours, theirs) if plan.config.restore.section == "slice" else (theirs, ours)
+    models = [scores(parts, lambda each: each.restored) for parts in (held, other)]
+    slices, means = models if plan.config.restore.section == "slice" else reversed(models)
     gain = _gain(heldout_scores.gain_db(means, slices))
-    linear = scores(held, lambda each: each.linear).detail
     return SectionModel(
-        gain_db=gain, texture=apart, evidence_db=evidence(gain.value, apart, linear)
+        gain_db=gain,
+        texture=apart,
+        evidence_db=evidence(gain.value, apart),
     )
 
 

@@ -32,16 +32,22 @@ UNDECIDED_DB = -0.03, 0.15
 that of the default, slices, where a false alarm would be heard most."""
 
 
-def evidence(gain_db: float, texture: float, ring_correlation: float) -> float | None:
-    """How much speaks for means: positive, for slices: negative; in dB. None where nothing can be said.
+def tells(ring_correlation: float) -> bool:
+    """Whether sections tell enough of each other to say anything.
+
+    Args:
+        ring_correlation: of linear interpolation with the sections held out, 24 to 6 pixels.
+    """
+    return ring_correlation >= LEAST_RING_CORRELATION
+
+
+def evidence(gain_db: float, texture: float) -> float:
+    """How much speaks for means: positive, for slices: negative; in dB. To be asked only where sections tell.
 
     Args:
         gain_db: PSNR of the mean model's prediction less that of the slice model's.
         texture: see `texture`.
-        ring_correlation: of linear interpolation with the sections held out, 24 to 6 pixels.
     """
-    if ring_correlation < LEAST_RING_CORRELATION:
-        return None
     return gain_db + TEXTURE_WEIGHT * texture - LIMIT_DB
 
 

@@ -67,7 +67,6 @@ class Held:
         section: its number.
         measured: what was measured.
         restored: what the restoration of the rest predicts for it.
-        other: what the restoration by the other thickness model predicts for it; None where it was not tried.
         before, after: the measured sections on either side.
     """
 
@@ -75,7 +74,6 @@ class Held:
     section: int
     measured: Grey
     restored: Grey
-    other: Grey | None
     before: Grey
     after: Grey
 
@@ -129,7 +127,7 @@ def places(
 def _size(plan: Plan, lost: int) -> tuple[int, int]:
     """Side and number of the places that a run of this size affords."""
     depth = (2 * lost + 1) * plan.scale[0]
-    # every place is restored by two thickness models
+    # a place may be restored by two thickness models
     voxels = SHARE * math.prod(plan.shape) / 2
     count = int(voxels / (depth * SIDES[1] ** 2))
     if count >= PLACES[0]:
@@ -150,7 +148,6 @@ def hold_out(
     device: str = "cpu",
     workers: int = 1,
     *,
-    other: bool = True,
     most: int = PLACES[1],
 ) -> list[Held]:
     """Restore the sections of the chosen places from those around them.
@@ -162,7 +159,6 @@ def hold_out(
         measured: its input.
         device: "cpu" or a CUDA device.
         workers: threads on a CPU.
-        other: whether the other thickness model is tried as well.
         most: places at most.
     """
     chosen = places(plan, most, lambda place: _shows_something(place, plan, measured))
@@ -170,18 +166,19 @@ def hold_out(
         return []
     lost = {k for place in chosen for k in place.sections}
     tried = replace(plan, missing=tuple(sorted({*plan.missing, *lost})))
-    own = Restorer(tried, device, workers)
-    rival = Restorer(_by_the_other_model(tried), device, workers) if other else None
-    if rival is not None:
-        vars(rival)["networks"] = own.networks
+    restorer = Restorer(tried, device, workers)
     return [
         held
         for number, place in enumerate(chosen)
-        for held in _held(number, place, measured, own, rival)
+        for held in _held(number, place, measured, restorer)
     ]
 
 
-def _by_the_other_model(plan: Plan) -> Plan:
+def by_the_other_model(plan: Plan) -> Plan:
+    """The same restoration with sections taken for means where the plan takes them for slices, or the reverse.
+
+    `hold_out` chooses the same places with it.
+    """
     section = OTHER_SECTION[plan.config.restore.section]
     restore = plan.config.restore.model_copy(update={"section": section})
     return replace(plan, config=plan.config.model_copy(update={"restore": restore}))
@@ -198,18 +195,13 @@ def _columns(place: Place, first: int, stop: int) -> Box:
     return Box((first, y, x), (stop, bottom, right))
 
 
-def _held(
-    number: int, place: Place, measured: Measured, own: Restorer, rival: Restorer | None
-) -> Iterator[Held]:
+def _held(number: int, place: Place, measured: Measured, restorer: Restorer) -> Iterator[Held]:
     first = place.sections[0] - 1
     seen = measured.read(_columns(place, first, place.sections[-1] + 2)).astype(np.float32)
-    predictions = [_predicted(place, measured, r) if r else None for r in (own, rival)]
     inner = (slice(MARGIN, -MARGIN),) * 2
-    for i, k in enumerate(place.sections):
-        restored, other = (None if p is None else p[i][inner] for p in predictions)
+    for k, predicted in zip(place.sections, _predicted(place, measured, restorer), strict=True):
         before, here, after = (seen[k + d - first][inner] for d in (-1, 0, 1))
-        assert restored is not None
-        yield Held(number, k, here, restored, other, before, after)
+        yield Held(number, k, here, predicted[inner], before, after)
 
 
 def _predicted(place: Place, measured: Measured, restorer: Restorer) -> list[Grey]:

@@ -25,9 +25,9 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from types import FrameType
 
 from emgen.run.log import logged
+from emgen.run.signals import before_the_end
 
 RENEWED_EVERY_S = 20
 DEAD_AFTER_S = 180
@@ -227,7 +227,7 @@ def leased(path: Path, say: Callable[[str], None]) -> Iterator[None]:
 
     lease.keep(lost)
     try:
-        with _given_back_on_signals(lease):
+        with before_the_end(lambda _: lease.give_back()):
             yield
     finally:
         lease.give_back()
@@ -243,31 +243,6 @@ def working_alone(log: str | Path, output: str | Path) -> Iterator[None]:
     """
     with logged(log) as say, leased(Path(output).with_suffix(".lease"), say):
         yield
-
-
-@contextmanager
-def _given_back_on_signals(lease: Lease) -> Iterator[None]:
-    """Give a lease back before SIGINT or SIGTERM does what it did."""
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        lease.give_back()
-        before = former[signal.Signals(number)]
-        if callable(before):
-            before(number, frame)
-        elif before != signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears signals
-        return
-    former = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, before in former.items():
-            signal.signal(number, before)
 
 
 @contextmanager

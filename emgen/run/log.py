@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import FrameType
+from typing import NoReturn
 
 from emgen.addresses import redacted
 from emgen.errors import EmgenError
+from emgen.run.signals import before_the_end
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def logged(path: str | Path) -> Iterator[Callable[[str], None]]:
             _descriptors_to(log.fileno()),
             redirect_stdout(log),
             redirect_stderr(log),
-            _ended_by_signals(log.fileno()),
+            before_the_end(_ended(log.fileno())),
         ):
             yield lambda text: _say(f"{text}\n", path, terminal)
     except EmgenError as error:
@@ -50,23 +50,14 @@ def logged(path: str | Path) -> Iterator[Callable[[str], None]]:
         os.close(terminal)
 
 
-@contextmanager
-def _ended_by_signals(log: int) -> Iterator[None]:
-    """End the process at SIGINT and SIGTERM, without a wait for the threads that compute."""
+def _ended(log: int) -> Callable[[signal.Signals], NoReturn]:
+    """What ends the process at a signal, without a wait for the threads that compute."""
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        os.write(log, f"stopped by {signal.Signals(number).name}\n".encode())
+    def end(number: signal.Signals) -> NoReturn:
+        os.write(log, f"stopped by {number.name}\n".encode())
         os._exit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears signals
-        return
-    former = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, before in former.items():
-            signal.signal(number, before)
+    return end
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from emgen.geometry import Box, VoxelSize, Zyx
+from emgen.geometry import Box
 from emgen.volumes.intensity import store
-from emgen.volumes.measured import Measured
+from emgen.volumes.measured import Measured, Overlay
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Corrections:
 
 
 @dataclass(frozen=True)
-class Corrected:
+class Corrected(Overlay):
     """A measured volume, corrected.
 
     Attributes:
@@ -65,32 +65,7 @@ class Corrected:
         corrections: what is set right.
     """
 
-    volume: Measured
     corrections: Corrections
-
-    @property
-    def path(self) -> str:
-        return self.volume.path
-
-    @property
-    def shape(self) -> Zyx:
-        return self.volume.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.volume.dtype
-
-    @property
-    def voxel(self) -> VoxelSize:
-        return self.volume.voxel
-
-    @property
-    def translation(self) -> tuple[float, float, float]:
-        return self.volume.translation
-
-    def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
-        """Which voxels of a box were not measured."""
-        return self.volume.absent(box)
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """The grey values of a box, in the stored type."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from emgen.errors import EmgenError
-from emgen.geometry import Box, VoxelSize, Zyx
+from emgen.geometry import Box
+from emgen.volumes.measured import Overlay
 from emgen.volumes.missing_chunks import missing_boxes
 from emgen.volumes.volume import Volume
 
 
 @dataclass(frozen=True)
-class MaskedVolume:
+class MaskedVolume(Overlay):
     """A measured volume of which it is known where nothing was measured.
 
     Attributes:
@@ -27,30 +27,6 @@ class MaskedVolume:
     volume: Volume
     mask: Volume | None
     chunks: bool = False
-
-    @property
-    def path(self) -> str:
-        return self.volume.path
-
-    @property
-    def shape(self) -> Zyx:
-        return self.volume.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.volume.dtype
-
-    @property
-    def voxel(self) -> VoxelSize:
-        return self.volume.voxel
-
-    @property
-    def translation(self) -> tuple[float, float, float]:
-        return self.volume.translation
-
-    def read(self, box: Box) -> npt.NDArray[Any]:
-        """The stored grey values of a box inside the volume, shape `box.shape`."""
-        return self.volume.read(box)
 
     def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
         """Which voxels of a box the mask, or the file itself, says hold nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,3 +39,47 @@ class Measured(Protocol):
     def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
         """Which voxels of a box were not measured, whatever is stored there; None where no such thing is known."""
         ...
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A measured volume of which something else is read, or more is known: its voxels lie where the volume's do.
+
+    Attributes:
+        volume: below.
+    """
+
+    volume: Measured
+
+    @property
+    def path(self) -> str:
+        return self.volume.path
+
+    @property
+    def shape(self) -> Zyx:
+        return self.volume.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.volume.dtype
+
+    @property
+    def voxel(self) -> VoxelSize:
+        return self.volume.voxel
+
+    @property
+    def translation(self) -> tuple[float, float, float]:
+        return self.volume.translation
+
+    @property
+    def chunk(self) -> Zyx | None:
+        """Voxels of a unit that is decoded as a whole, None where any voxel can be had by itself."""
+        return getattr(self.volume, "chunk", None)
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """The grey values of a box inside the volume, shape `box.shape`."""
+        return self.volume.read(box)
+
+    def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        """Which voxels of a box were not measured, whatever is stored there; None where no such thing is known."""
+        return self.volume.absent(box)

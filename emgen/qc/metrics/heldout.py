@@ -6,8 +6,10 @@ The test that needs no reference and that every isotropic run makes. `emgen.run.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from emgen.qc.heldout_figures import Gain, HeldOutFigures, compared, section_model
 from emgen.qc.heldout_scores import Predicted, blurred
@@ -16,10 +18,11 @@ from emgen.qc.metrics.metric import Arrays, Measured, Metric, Needs
 from emgen.qc.report.blocks import Block, Gallery, Note, Page, Panel, Paragraph
 from emgen.qc.report.tables import Row, Table, row
 from emgen.qc.sample import Sample
-from emgen.qc.section_model import UNDECIDED_DB
+from emgen.qc.section_model import UNDECIDED_DB, tells
 from emgen.qc.verdict import Check, Verdict, not_tested
 from emgen.qc.words import number, opened, plural, times
 from emgen.run.plan import Plan
+from emgen.volumes.measured import Measured as Volume
 from emgen.volumes.samples import sample_boxes
 
 FEW_PLACES = 6
@@ -40,20 +43,14 @@ class HeldOut(Metric[HeldOutFigures]):
     keeps_arrays = True
 
     def measure(self, sample: Sample, threads: int) -> Measured[HeldOutFigures]:
-        from emgen.networks.device import fixed_arithmetic
         from emgen.run.claim import claimed_device
-        from emgen.run.heldout import hold_out
 
         plan = sample.plan
-        with claimed_device() as device, fixed_arithmetic(plan.config.restore.precision):
-            held = hold_out(plan, sample.measured, device, threads)
-        figures = compared(held, data_range(plan))
-        if held:
-            samples = [
-                plan.see(sample.measured, box).voxels for box in sample_boxes(plan.measured_shape)
-            ]
-            found = section_model(held, samples, plan)
-            figures = figures.model_copy(update={"section_model": found})
+        samples = [
+            plan.see(sample.measured, box).voxels for box in sample_boxes(plan.measured_shape)
+        ]
+        with claimed_device() as device:
+            held, figures = tried(plan, sample.measured, samples, device, threads)
         few = [held[0], held[len(held) // 2]] if held else []
         return Measured(figures, shown(few, figures.blur_px or 0.0))
 
@@ -83,6 +80,41 @@ class HeldOut(Metric[HeldOutFigures]):
         if page.arrays:
             blocks.append(_gallery(page.arrays, page.plan))
         return Panel(self.title, tuple(blocks))
+
+
+def tried(
+    plan: Plan,
+    measured: Volume,
+    samples: Sequence[npt.NDArray[Any]],
+    device: str = "cpu",
+    threads: int = 1,
+    most: int | None = None,
+) -> tuple[Sequence[Predicted], HeldOutFigures]:
+    """Hold out sections, and restore them by the other thickness model too where that can tell anything.
+
+    Args:
+        plan: of an isotropic run.
+        measured: its input.
+        samples: measured voxels (z, y, x) from all over it.
+        device: "cpu" or a CUDA device.
+        threads: on a CPU.
+        most: places at most; the default is what a run of this size affords.
+
+    Returns:
+        The parts of sections that were held out, and their figures.
+    """
+    from emgen.networks.device import fixed_arithmetic
+    from emgen.run.heldout import PLACES, by_the_other_model, hold_out
+
+    most = most or PLACES[1]
+    with fixed_arithmetic(plan.config.restore.precision):
+        held = hold_out(plan, measured, device, threads, most=most)
+        figures = compared(held, data_range(plan))
+        if figures.linear is None or not tells(figures.linear.ring_correlation):
+            return held, figures
+        other = hold_out(by_the_other_model(plan), measured, device, threads, most=most)
+    model = section_model(held, other, samples, plan)
+    return held, figures.model_copy(update={"section_model": model})
 
 
 def _judged(figures: HeldOutFigures) -> Check:
@@ -159,11 +191,9 @@ def _section_model(figures: HeldOutFigures, plan: Plan) -> Check:
     name, own = "section model", plan.config.restore.section
     found = figures.section_model
     if found is None:
-        return not_tested(name, "Whether sections are slices or means could not be tested.")
-    if found.evidence_db is None:
         return not_tested(
             name,
-            "The sections lie too far apart to tell whether they are slices of the tissue or means of it.",
+            "The sections tell too little of each other to say whether they are slices of the tissue or means of it.",
         )
     fits = "mean" if found.evidence_db > 0 else "slice"
     if UNDECIDED_DB[0] < found.evidence_db < UNDECIDED_DB[1]:

@@ -14,7 +14,7 @@ from emgen.config.restore import Restore
 from emgen.geometry import Box, VoxelSize, Zyx
 from emgen.run.inspection import columns
 from emgen.run.inspection.traces import LAGS, Traces, trace
-from emgen.volumes.measured import Measured
+from emgen.volumes.measured import Measured, Overlay
 from emgen.volumes.samples import read_samples, sample_boxes
 
 Grey = npt.NDArray[Any]
@@ -28,30 +28,8 @@ PADDED = 0.2  # share of blank pixels from which others are preferred
 
 
 @dataclass(frozen=True)
-class Seen:
+class Seen(Overlay):
     """A volume with 0 wherever nothing was measured: outside its mask, and where it holds no number."""
-
-    volume: Measured
-
-    @property
-    def path(self) -> str:
-        return self.volume.path
-
-    @property
-    def shape(self) -> Zyx:
-        return self.volume.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.volume.dtype
-
-    @property
-    def voxel(self) -> VoxelSize:
-        return self.volume.voxel
-
-    @property
-    def translation(self) -> tuple[float, float, float]:
-        return self.volume.translation
 
     def read(self, box: Box) -> Grey:
         """Grey values of a box, all of them numbers."""
@@ -60,9 +38,6 @@ class Seen:
         if voxels.dtype.kind == "f":
             lacking = lacking | ~np.isfinite(voxels)
         return np.where(lacking, np.zeros((), voxels.dtype), voxels) if lacking.any() else voxels
-
-    def absent(self, box: Box) -> npt.NDArray[np.bool_] | None:
-        return self.volume.absent(box)
 
 
 @dataclass(frozen=True)
