@@ -9,8 +9,8 @@ out. Nothing here was used to train; fib25_b is not among the volumes. A row of 
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -197,10 +197,14 @@ def checks_of(trial: Trial, places: int = 32, *, lazily: bool = False) -> list[C
     return [*known, *heldout.METRIC.checks(figures, plan)]
 
 
-def main(folder: str, *names: str) -> None:
+def main() -> None:
     """Judge the trials, or those of some names."""
-    for trial in trials(lambda name: tifffile.imread(Path(folder) / f"{name}.tif")):
-        if names and trial.name not in names:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="a folder with the volumes as TIFF")
+    parser.add_argument("names", nargs="*", help="of trials; without any, all of them")
+    args = parser.parse_args()
+    for trial in trials(lambda name: tifffile.imread(args.data / f"{name}.tif")):
+        if args.names and trial.name not in args.names:
             continue
         begun = time.monotonic()
         checks = checks_of(trial)
@@ -218,4 +222,4 @@ def main(folder: str, *names: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

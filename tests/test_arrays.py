@@ -187,7 +187,7 @@ def repeated(self, outer, measured):
         for a, b, o in zip(outer.start[1:], outer.stop[1:], box.start[1:], strict=True)
     )
     sections = np.arange(outer.start[0], outer.stop[0]) // factor - box.start[0]
-    return {"mean": measured[sections][:, y, x].copy()}
+    return {"mean": measured.voxels[sections][:, y, x].copy()}
 
 
 class TestDask:

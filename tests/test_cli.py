@@ -77,7 +77,7 @@ def test_the_options_reach_the_import(stack: Path, target: Path) -> None:
         (["{stack}", "{stack}", "--voxel-size", "8"], "must be named like data.ome.zarr"),
         (
             ["{stack}", "{target}", "--voxel-size", "8", "--dataset", "a"],
-            "--dataset is for HDF5 and N5",
+            "--dataset is for HDF5, N5 and precomputed",
         ),
         (["{stack}", "{target}", "--voxel-size", "8", "--shard", "100,128,128"], "whole multiples"),
     ],

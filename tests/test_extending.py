@@ -141,7 +141,12 @@ def test_a_sampler_is_one_file_and_one_word(tmp_path):
 
 @pytest.mark.slow
 def test_a_metric_is_one_file_and_one_word(tmp_path):
-    words = {"qc/metrics/__init__.py": ('"uncertainty")', '"uncertainty", "brightness")')}
+    words = {
+        "qc/metrics/__init__.py": (
+            '    "uncertainty",\n)',
+            '    "uncertainty",\n    "brightness",\n)',
+        )
+    }
     files = {"qc/metrics/brightness.py": TOY_METRIC}
     package = extended.package(tmp_path / "package", files, words)
     report = run(tmp_path, package, settings(measured(tmp_path), restore={"steps": 1}))

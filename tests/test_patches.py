@@ -203,7 +203,7 @@ def test_all_bad_sources_are_named_at_once(tissue):
         "6 of the training sources",
         "nothing at",
         "grey value 3",
-        "expected finite grey values",
+        "nothing but NaN",
         "patches need 40",
         "does not say its voxel size",
         "asks for more",

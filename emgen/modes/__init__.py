@@ -29,5 +29,9 @@ def mode(
     Raises:
         EmgenError: settings that do not fit the mode, or have no effect with it.
     """
-    kind = import_module(f"emgen.modes.{restore.mode}").MODE
-    return cast(Mode, kind(restore, measured_shape, measured_voxel, psf))
+    return kind(restore)(restore, measured_shape, measured_voxel, psf)
+
+
+def kind(restore: Restore) -> type[Mode]:
+    """The mode that the settings name, of no volume yet."""
+    return cast(type[Mode], import_module(f"emgen.modes.{restore.mode}").MODE)

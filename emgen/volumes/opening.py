@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import zarr
-from zarr.errors import NodeNotFoundError, ZarrUserWarning
+from zarr.errors import NodeNotFoundError
 from zarr.storage import LocalStore
 
 from emgen.errors import EmgenError
@@ -101,10 +100,7 @@ def open_level(
 def _one_sentence(where: str) -> Iterator[None]:
     """Whatever zarr raises for damaged metadata becomes one message."""
     try:
-        with warnings.catch_warnings():
-            # of formats and codecs; what matters is refused here
-            warnings.simplefilter("ignore", ZarrUserWarning)
-            yield
+        yield
     except EmgenError:
         raise
     except PermissionError as error:

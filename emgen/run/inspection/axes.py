@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emgen.geometry import VoxelSize
+from emgen.modes import kind
 from emgen.run.inspection.finding import Finding
 from emgen.run.inspection.look import PADDED, Grey, Look, Numbers, padded
 
@@ -29,7 +30,7 @@ ABSURD = 32.0  # times coarser along z than what is restored at most
 
 def find(look: Look) -> Iterator[Finding]:
     """Nothing to restore, swapped axes, a section distance or pixels unlike the texture."""
-    if look.restore.mode == "isotropic" and round(look.factor) <= 1:
+    if kind(look.restore).through_z and round(look.factor) <= 1:
         yield Finding(
             what="nothing-to-restore",
             severity="refuse",
