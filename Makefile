@@ -32,7 +32,7 @@ test: $(READY_TO_TEST) ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow and not gpu"
 
 test-slow: $(READY_TO_TEST) ## the slow ones, a real Slurm and the wheel in an empty environment among them
-	$(BIN)/pytest -m "slow and not gpu" -rs
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "slow and not gpu" -rs
 
 test-gpu: $(READY_TO_TEST) ## those that need a CUDA device
 	$(BIN)/pytest -m gpu -rs
