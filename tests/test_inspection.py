@@ -83,6 +83,13 @@ def test_a_finding_says_which_sections(stack, plant, code, sections):
     assert found(Case(voxels, VOXEL))[code].sections == sections
 
 
+@pytest.mark.parametrize("blank", [[0, 1], [5], [11, 12, 23], [3, 4, 12]])
+def test_blank_sections_say_nothing_of_the_voxel_size(stack, blank):
+    voxels = stack[:24, :96, :96].copy()
+    voxels[blank] = 0
+    assert {*found(Case(voxels, VOXEL))} == {"blank-sections"}
+
+
 def test_what_is_said_to_be_lost_is_not_found(stack):
     voxels = stack.copy()
     voxels[9] = np.random.default_rng(0).normal(3, 1, voxels[9].shape).clip(0, 255)

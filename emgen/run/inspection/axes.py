@@ -16,7 +16,7 @@ import numpy as np
 from emgen.geometry import VoxelSize
 from emgen.modes import kind
 from emgen.run.inspection.finding import Finding
-from emgen.run.inspection.look import PADDED, Grey, Look, Numbers, padded
+from emgen.run.inspection.look import BLANK, PADDED, Grey, Look, Numbers, padded
 
 # Times that texture and voxel size may disagree, either way. In the volumes measured 0.74 to 1.4, where it is known what is
 # right; noise that pixels share, and sections do not, only makes sections seem farther apart.
@@ -65,17 +65,16 @@ class Texture:
 
 def measure(samples: list[Grey]) -> Texture | None:
     """The texture of a volume; None where too little was sampled."""
-    shape = (
-        [min(sample.shape[axis] for sample in samples) for axis in range(3)] if samples else [0] * 3
-    )
-    if shape[0] < LEAST_SECTIONS or min(shape[1:]) < LEAST_SIDE:
-        return None
-    parts = [sample.astype(np.float32) for sample in samples]
+    parts = [longest_run(sample.astype(np.float32)) for sample in samples]
     parts = [part for part in parts if np.isfinite(part).all() and part.std() > 0]
     # the border of padding is alike along z and not in the plane
     parts = [part for part in parts if padded(part) < PADDED] or parts
+    parts = [
+        part for part in parts if len(part) >= LEAST_SECTIONS and min(part.shape[1:]) >= LEAST_SIDE
+    ]
     if not parts:
         return None
+    shape = [min(part.shape[axis] for part in parts) for axis in range(3)]
     lags = [[lag for lag in LAGS if lag <= max(2, shape[axis] // 3)] for axis in range(3)]
     curves = [_differences(parts, axis, lags[axis]) for axis in range(3)]
     level = max(curve[0] for curve in curves)
@@ -84,6 +83,17 @@ def measure(samples: list[Grey]) -> Texture | None:
         [_reached(lags[axis], curves[axis], curves[0][step]) for axis in (1, 2)] for step in (0, 1)
     )
     return Texture(lengths, (float(np.prod(one) ** 0.5), float(np.prod(two) ** 0.5)))
+
+
+def longest_run(sample: Grey) -> Grey:
+    """The most sections (z, y, x) in a row that show an image: a blank one differs from any by all of its contrast."""
+    contrast = sample.std(axis=(1, 2))
+    shown = contrast[contrast > 0]
+    images = np.flatnonzero(contrast > BLANK * np.median(shown)) if len(shown) else []
+    if not len(images):
+        return sample
+    longest = max(np.split(images, np.flatnonzero(np.diff(images) > 1) + 1), key=len)
+    return sample[longest[0] : longest[-1] + 1]
 
 
 def _differences(parts: list[Grey], axis: int, lags: list[int]) -> Numbers:
