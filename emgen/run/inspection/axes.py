@@ -88,10 +88,9 @@ def measure(samples: list[Grey]) -> Texture | None:
 def longest_run(sample: Grey) -> Grey:
     """The most sections (z, y, x) in a row that show an image: a blank one differs from any by all of its contrast."""
     contrast = sample.std(axis=(1, 2))
-    shown = contrast[contrast > 0]
-    images = np.flatnonzero(contrast > BLANK * np.median(shown)) if len(shown) else []
-    if not len(images):
+    if not contrast.any():
         return sample
+    images = np.flatnonzero(contrast > BLANK * np.median(contrast[contrast > 0]))
     longest = max(np.split(images, np.flatnonzero(np.diff(images) > 1) + 1), key=len)
     return sample[longest[0] : longest[-1] + 1]
 
