@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import signal
+
 import numpy as np
 import pytest
 import tifffile
@@ -9,6 +11,10 @@ from scipy.ndimage import gaussian_filter
 
 from emgen.geometry import Box
 from emgen.volumes.volume import Volume
+
+# A shell that starts tests in the background lets them, and all that they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A deadline measures the machine, not the code.
 settings.register_profile("emgen", deadline=None)

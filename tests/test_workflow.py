@@ -293,13 +293,14 @@ def test_a_blur_that_nobody_knows_is_fitted_before_the_plan(volume, tmp_path):
     assert np.sum(plan["psf"]) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("value", "words"), [(7, "grey value 7"), (float("nan"), "NaN")])
-def test_input_that_holds_nothing_ends_the_run_with_one_message(tmp_path, value, words):
+@pytest.mark.parametrize("value", [7, float("nan")])
+def test_input_that_holds_nothing_ends_the_run_with_one_message(tmp_path, value):
     volume = measured(
         tmp_path, dtype="float32", change=lambda voxels: np.full(voxels.shape, value, np.float32)
     )
     done = snakemake(tmp_path, settings(volume))
-    assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode != 0 and "There is no tissue" in done.stderr
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "results/small/restored.ome.zarr").exists()
 
 

@@ -88,7 +88,7 @@ def measure(samples: list[Grey]) -> Texture | None:
 def longest_run(sample: Grey) -> Grey:
     """The most sections (z, y, x) in a row that show an image: a blank one differs from any by all of its contrast."""
     contrast = sample.std(axis=(1, 2))
-    if not contrast.any():
+    if not (contrast > 0).any():  # nor of what holds no number
         return sample
     images = np.flatnonzero(contrast > BLANK * np.median(contrast[contrast > 0]))
     longest = max(np.split(images, np.flatnonzero(np.diff(images) > 1) + 1), key=len)
